@@ -1,0 +1,367 @@
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from catalog.models import Provider, Service
+from orders.states import (
+    FINAL,
+    LEASED,
+    MAY_HAVE_REACHED,
+    OPEN,
+    REQUEST_OPEN,
+    Dispatch,
+    Outcome,
+    RequestState,
+    Status,
+)
+from wallet.money import MoneyField, RateField
+
+
+class OrderQuerySet(models.QuerySet["Order"]):
+    def open(self) -> "OrderQuerySet":
+        """Not finished: the customer is still waiting."""
+        return self.filter(status__in=OPEN)
+
+    def of(self, user_id: int) -> "OrderQuerySet":
+        """One customer's orders; every customer query starts here."""
+        return self.filter(customer_id=user_id)
+
+
+class Order(models.Model):
+    """One purchase. What was agreed (service, quantity, charge, cost) is fixed when it is placed."""
+
+    class Source(models.TextChoices):
+        WEB = "web", _("web")
+        API = "api", _("API")
+        STAFF = "staff", _("staff")
+        PROVIDER = "provider", _("provider")  # a child that the provider made
+
+    customer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("customer")
+    )
+    service = models.ForeignKey(
+        Service, models.PROTECT, related_name="orders", verbose_name=_("service")
+    )
+    provider = models.ForeignKey(
+        Provider, models.PROTECT, related_name="orders", verbose_name=_("provider")
+    )
+    parent = models.ForeignKey(
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="children",
+        verbose_name=_("part of"),
+    )
+    source = models.CharField(
+        _("source"), max_length=8, choices=Source.choices, default=Source.WEB, editable=False
+    )
+    # Made by the page that drew the form: a form sent twice is one order.
+    client_token = models.UUIDField(default=uuid.uuid4, editable=False)
+
+    order_type = models.CharField(_("type"), max_length=40)
+    link = models.CharField(_("link"), max_length=1000, blank=True)
+    # Exactly the parameters of `add` besides key, action and service.
+    parameters = models.JSONField(_("parameters"), default=dict)
+    # What price and refunds are reckoned by: units over all runs; 1 for a package.
+    quantity = models.BigIntegerField(_("quantity"))
+
+    price_rate = RateField(_("price per 1000"))
+    charge = MoneyField(_("charge"))
+    refunded = MoneyField(_("refunded"), default=0)
+    # In the site's currency, by the exchange rate of the moment of sale.
+    cost = MoneyField(_("cost"))
+    exchange_rate = RateField(_("exchange rate"))
+    # In the provider's currency: what we expect to be charged, and what it says it charged.
+    expected_charge = MoneyField(_("expected provider charge"))
+    upstream_charge = MoneyField(_("provider's charge"), null=True, blank=True)
+
+    dispatch = models.CharField(
+        _("dispatch"), max_length=10, choices=Dispatch.choices, default=Dispatch.QUEUED
+    )
+    # The fence: an update by a worker that lost its claim changes no row.
+    attempt_no = models.IntegerField(_("attempts"), default=0)
+    not_before = models.DateTimeField(_("not before"), default=timezone.now)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    waiting_for = models.CharField(_("waiting for"), max_length=20, blank=True)
+    upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
+
+    status = models.CharField(
+        _("status"), max_length=12, choices=Status.choices, default=Status.PENDING
+    )
+    raw_status = models.CharField(_("provider's status"), max_length=60, blank=True)
+    start_count = models.BigIntegerField(_("start count"), null=True, blank=True)
+    remains = models.BigIntegerField(_("remains"), null=True, blank=True)
+    next_poll_at = models.DateTimeField(null=True, blank=True, editable=False)
+    polled_at = models.DateTimeField(_("checked"), null=True, blank=True, editable=False)
+    # Why staff should look at it; empty when nothing is wrong.
+    attention = models.CharField(_("needs attention"), max_length=40, blank=True)
+
+    created_at = models.DateTimeField(_("placed"), default=timezone.now, editable=False)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True, editable=False)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True, editable=False)
+
+    objects: ClassVar[OrderQuerySet] = OrderQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("order")
+        verbose_name_plural = _("orders")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["customer", "-id"], name="order_of_customer"),
+            models.Index(fields=["customer", "status", "-id"], name="order_of_customer_by_status"),
+            models.Index(
+                fields=["provider", "not_before", "id"],
+                condition=Q(dispatch=Dispatch.QUEUED),
+                name="order_queued",
+            ),
+            models.Index(
+                fields=["lease_until"], condition=Q(dispatch__in=LEASED), name="order_leased"
+            ),
+            models.Index(
+                fields=["provider", "next_poll_at", "id"],
+                condition=Q(next_poll_at__isnull=False),
+                name="order_to_poll",
+            ),
+            models.Index(
+                fields=["-id"], condition=~Q(attention=""), name="order_needing_attention"
+            ),
+            models.Index(
+                fields=["-id"], condition=Q(dispatch=Dispatch.UNKNOWN), name="order_unconfirmed"
+            ),
+            models.Index(
+                fields=["service", "link"], condition=Q(status__in=OPEN), name="order_open_on_link"
+            ),
+            models.Index(
+                fields=["parent"], condition=Q(parent__isnull=False), name="order_children"
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "client_token"], name="order_form_sent_once"
+            ),
+            models.UniqueConstraint(
+                fields=["provider", "upstream_id"],
+                condition=~Q(upstream_id=""),
+                name="order_upstream_id_once",
+            ),
+            models.CheckConstraint(
+                condition=~Q(dispatch=Dispatch.ACCEPTED) | ~Q(upstream_id=""),
+                name="order_accepted_has_upstream_id",
+            ),
+            models.CheckConstraint(
+                condition=Q(charge__gt=0) | Q(dispatch=Dispatch.CHILD, charge=0),
+                name="order_charge_positive",
+            ),
+            models.CheckConstraint(
+                condition=Q(refunded__gte=0) & Q(refunded__lte=F("charge")),
+                name="order_refunded_within_charge",
+            ),
+            models.CheckConstraint(condition=Q(quantity__gt=0), name="order_quantity_positive"),
+            models.CheckConstraint(
+                condition=~Q(dispatch__in=[Dispatch.REJECTED, Dispatch.WITHDRAWN])
+                | Q(status=Status.CANCELED),
+                name="order_unsent_is_canceled",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.CANCELED) | Q(refunded=F("charge")),
+                name="order_canceled_is_refunded",
+            ),
+            models.CheckConstraint(
+                condition=~Q(dispatch__in=LEASED) | Q(lease_until__isnull=False),
+                name="order_leased_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=FINAL, finished_at__isnull=False)
+                | Q(status__in=OPEN, finished_at__isnull=True),
+                name="order_final_has_finish",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("orders:detail", args=[self.pk])
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+    @property
+    def delivered(self) -> int:
+        """Units delivered as far as the provider says, between 0 and the quantity."""
+        if self.status == Status.COMPLETED:
+            return self.quantity
+        if self.remains is None:
+            return 0
+        return max(0, min(self.quantity, self.quantity - self.remains))
+
+
+class Attempt(models.Model):
+    """One try at sending an order, with everything that is known about it."""
+
+    order = models.ForeignKey(
+        Order, models.PROTECT, related_name="attempts", verbose_name=_("order")
+    )
+    number = models.IntegerField(_("number"))
+    outcome = models.CharField(
+        _("outcome"), max_length=10, choices=Outcome.choices, default=Outcome.CLAIMED
+    )
+    # upstream.errors.Kind when the provider refused it.
+    kind = models.CharField(_("kind"), max_length=20, blank=True)
+    reason = models.CharField(_("reason"), max_length=300, blank=True)
+    answer = models.TextField(_("answer"), blank=True)  # cut, and the key removed
+    http_status = models.IntegerField(_("HTTP status"), null=True, blank=True)
+    upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
+    is_late = models.BooleanField(_("answered late"), default=False)
+    worker = models.CharField(_("worker"), max_length=100, blank=True)
+    claimed_at = models.DateTimeField(_("claimed"), default=timezone.now)
+    sending_at = models.DateTimeField(_("sending from"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ["order", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "number"], name="attempt_number_once"),
+            models.UniqueConstraint(
+                fields=["order"],
+                condition=Q(outcome__in=MAY_HAVE_REACHED),
+                name="attempt_one_may_have_reached",
+            ),
+            models.CheckConstraint(
+                condition=~Q(outcome=Outcome.ACCEPTED) | ~Q(upstream_id=""),
+                name="attempt_accepted_has_upstream_id",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order_id}/{self.number}"
+
+
+class Event(models.Model):
+    """One line of an order's timeline: when, what, who."""
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="events", verbose_name=_("order"))
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    code = models.CharField(_("what"), max_length=40)  # orders.timeline.Code
+    values = models.JSONField(_("details"), default=dict)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("who"),
+    )
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        ordering = ["pk"]
+        indexes = [models.Index(fields=["order", "id"], name="event_of_order")]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Request(models.Model):
+    """A refill or a cancel request: asked of the provider once, and followed until it answers."""
+
+    class Kind(models.TextChoices):
+        REFILL = "refill", _("refill")
+        CANCEL = "cancel", _("cancel")
+
+    order = models.ForeignKey(
+        Order, models.PROTECT, related_name="requests", verbose_name=_("order")
+    )
+    provider = models.ForeignKey(
+        Provider, models.PROTECT, related_name="+", verbose_name=_("provider")
+    )
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    state = models.CharField(
+        _("state"), max_length=10, choices=RequestState.choices, default=RequestState.QUEUED
+    )
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("by")
+    )
+    attempt_no = models.IntegerField(default=0, editable=False)
+    not_before = models.DateTimeField(default=timezone.now, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
+    raw_status = models.CharField(_("provider's status"), max_length=60, blank=True)
+    answer = models.TextField(_("answer"), blank=True)
+    next_poll_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("requested"), default=timezone.now, editable=False)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("refill or cancel request")
+        verbose_name_plural = _("refill and cancel requests")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["not_before", "id"],
+                condition=Q(state=RequestState.QUEUED),
+                name="request_queued",
+            ),
+            models.Index(
+                fields=["lease_until"],
+                condition=Q(state=RequestState.SENDING),
+                name="request_leased",
+            ),
+            models.Index(
+                fields=["provider", "next_poll_at"],
+                condition=Q(next_poll_at__isnull=False),
+                name="request_to_poll",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order", "kind"],
+                condition=Q(state__in=REQUEST_OPEN),
+                name="request_one_open_per_order",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.order_id}"
+
+
+class Gate(models.Model):
+    """Whether orders may be sent to a provider now; kept apart from the catalogue's row."""
+
+    class Pause(models.TextChoices):
+        FUNDS = "funds", _("our balance there is short")
+        ACCOUNT = "account", _("key or account trouble")
+        REDIRECT = "redirect", _("its address redirects")
+        MANUAL = "manual", _("paused by staff")
+        RESTORED = "restored", _("restored from a backup")
+
+    provider = models.OneToOneField(
+        Provider, models.CASCADE, related_name="gate", verbose_name=_("provider")
+    )
+    pause = models.CharField(_("paused because"), max_length=10, choices=Pause.choices, blank=True)
+    pause_note = models.CharField(_("details"), max_length=300, blank=True)
+    paused_at = models.DateTimeField(_("paused since"), null=True, blank=True)
+    max_in_flight = models.IntegerField(_("orders in flight"), default=8)
+    unknowns_in_row = models.IntegerField(default=0, editable=False)
+    not_sent_in_row = models.IntegerField(default=0, editable=False)
+    open_until = models.DateTimeField(_("breaker open until"), null=True, blank=True)
+    open_seconds = models.IntegerField(default=0, editable=False)
+    probe_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("sending")
+        verbose_name_plural = _("sending")
+
+    def __str__(self) -> str:
+        return str(self.provider)

@@ -1,0 +1,70 @@
+"""An order's money: the one place where an order is locked with its account, charged and refunded."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from accounts.models import User
+from orders.errors import NotPossible
+from orders.models import Order
+from orders.timeline import Code, record
+from wallet.models import Account, Entry
+from wallet.services import lock_account, post
+
+
+@dataclass(frozen=True)
+class Locked:
+    """An order and its customer's account, both locked until the transaction ends."""
+
+    account: Account
+    order: Order
+
+
+def lock_order(order_id: int) -> Locked:
+    """Lock the account, then the order: the order in which all code takes these locks."""
+    customer_id = Order.objects.values_list("customer_id", flat=True).get(pk=order_id)
+    account = lock_account(customer_id)
+    order = Order.objects.select_for_update(no_key=True, of=("self",)).get(pk=order_id)
+    return Locked(account=account, order=order)
+
+
+def charge_order(*, account: Account, order: Order) -> Entry:
+    """Take the order's charge; raises what `wallet.services.post` raises."""
+    return post(
+        account=account,
+        kind=Entry.Kind.CHARGE,
+        amount=-order.charge,
+        reference=f"order-{order.pk}",
+        order_number=order.pk,
+    )
+
+
+def refund_order(
+    locked: Locked,
+    *,
+    amount: Decimal,
+    reference: str,
+    kind: Entry.Kind = Entry.Kind.REFUND,
+    actor: User | None = None,
+    note: str = "",
+) -> Entry:
+    """Give back part or all of what is left of the charge, once per kind and reference.
+
+    Raises NotPossible when `amount` is above what is left, AlreadyPosted when this refund was
+    made before. The caller has changed `locked.order` in memory only; this writes `refunded`.
+    """
+    order = locked.order
+    if amount > order.charge - order.refunded:
+        raise NotPossible("a refund can't be more than what is left of the charge")
+    entry = post(
+        account=locked.account,
+        kind=kind,
+        amount=amount,
+        reference=reference,
+        order_number=order.pk,
+        actor=actor,
+        note=note,
+    )
+    order.refunded += amount
+    order.save(update_fields=["refunded"])
+    record(order, Code.REFUNDED, actor=actor, amount=str(amount), reason=note)
+    return entry

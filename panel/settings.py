@@ -1,0 +1,273 @@
+"""All settings, from the environment; docs/configuration.md describes every variable."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django_stubs_ext
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from panel import env
+
+# Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env.read_dotenv(BASE_DIR / ".env")
+
+DEBUG = env.flag("DEBUG")
+VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
+
+
+def _secret_key() -> str:
+    """SECRET_KEY, or one made at the first start and kept in VAR_DIR with mode 0600."""
+    if value := env.text("SECRET_KEY"):
+        if len(value) < 32:
+            raise ImproperlyConfigured("SECRET_KEY must have at least 32 characters")
+        return value
+    path = VAR_DIR / "secret_key"
+    if not path.exists():
+        VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with path.open("x", encoding="utf-8") as new:
+                path.chmod(0o600)
+                new.write(secrets.token_urlsafe(50))
+        except FileExistsError:
+            pass  # another process of the same first start was faster
+    return path.read_text(encoding="utf-8").strip()
+
+
+SECRET_KEY = _secret_key()
+# Provider keys and two-factor secrets are encrypted with the first key and read with any of them;
+# without the variable they follow SECRET_KEY.
+SECRET_KEYS = env.items("PANEL_SECRET_KEYS") or [SECRET_KEY]
+
+SITE_NAME = env.text("SITE_NAME", "Panel")
+CURRENCY = env.text("CURRENCY", "USD").upper()
+if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
+    raise ImproperlyConfigured("CURRENCY must be a currency code such as USD")
+MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
+
+UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
+UPSTREAM_API_KEY = env.text("UPSTREAM_API_KEY")
+if UPSTREAM_API_URL and urlsplit(UPSTREAM_API_URL).scheme not in {"http", "https"}:
+    raise ImproperlyConfigured("UPSTREAM_API_URL must start with https:// or http://")
+if UPSTREAM_API_URL and not UPSTREAM_API_KEY:
+    raise ImproperlyConfigured("UPSTREAM_API_KEY must be set when UPSTREAM_API_URL is")
+ALLOW_PRIVATE_UPSTREAM = env.flag("ALLOW_PRIVATE_UPSTREAM")
+UPSTREAM_CONNECT_TIMEOUT = env.amount("UPSTREAM_CONNECT_TIMEOUT", "10", low="0.1", high="60")
+UPSTREAM_READ_TIMEOUT = env.amount("UPSTREAM_READ_TIMEOUT", "30", low="0.1", high="60")
+UPSTREAM_TOTAL_TIMEOUT = env.amount("UPSTREAM_TOTAL_TIMEOUT", "35", low="0.2", high="120")
+
+SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
+    raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")
+_https = SITE_URL.startswith("https://")
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS") or [
+    str(urlsplit(SITE_URL).hostname), "127.0.0.1", "localhost", "[::1]",
+]  # fmt: skip
+CSRF_TRUSTED_ORIGINS = [SITE_URL] if _https else []
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "csp",
+    "accounts",
+    "wallet",
+    "catalog",
+    "orders",
+    "panel",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "panel.urls"
+WSGI_APPLICATION = "panel.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def _database() -> dict[str, Any]:
+    url = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'panel.sqlite3'}")
+    try:
+        config: dict[str, Any] = environ.Env.db_url_config(url)
+    except (ImproperlyConfigured, ValueError, KeyError):
+        raise ImproperlyConfigured(
+            "DATABASE_URL must look like postgres://… or sqlite:///…"
+        ) from None
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # IMMEDIATE is what serialises money on SQLite; FULL is what makes a commit survive a power cut.
+        options.setdefault("timeout", 20)
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        return config
+    if config["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must name PostgreSQL or SQLite")
+    config["CONN_MAX_AGE"] = env.number("CONN_MAX_AGE", 60)
+    config["CONN_HEALTH_CHECKS"] = True
+    options.setdefault(
+        "options", "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
+    )
+    return config
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.text("REDIS_URL")
+if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
+    raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://")
+CACHES = {
+    "default": (
+        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL,
+         "KEY_PREFIX": "panel"}
+        if REDIS_URL
+        else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    )
+}  # fmt: skip
+
+# Celery: messages are wake-ups worth nothing, so nothing is retried, kept or delayed by the broker.
+CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {
+        "visibility_timeout": 600,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "max_retries": 0,
+        "global_keyprefix": env.text("REDIS_PREFIX", "panel:"),
+    }
+    if REDIS_URL
+    else {"polling_interval": 0.05}
+)
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_DISABLE_PREFETCH = bool(REDIS_URL)
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 60
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_BEAT_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
+CELERY_TIMEZONE = "UTC"
+# The database connection of a worker thread is kept: closing it after each task costs a third of the rate.
+CELERY_DB_REUSE_MAX = 1_000_000
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_REDIRECT_URL = "orders:new"
+LOGIN_URL = "account_login"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_ISSUER = SITE_NAME
+
+EMAIL_URL = env.text("EMAIL_URL", "consolemail://")
+try:
+    vars().update(environ.Env.email_url_config(EMAIL_URL))
+except (ImproperlyConfigured, ValueError, KeyError):
+    raise ImproperlyConfigured(
+        "EMAIL_URL must look like smtp+tls://user:password@host:587"
+    ) from None
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"{SITE_NAME} <panel@localhost>")
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("tr", _("Turkish"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = env.text("TIME_ZONE", "UTC")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# The demo and SQLite set-ups serve straight from the packages; a collected folder wins when there is one.
+WHITENOISE_USE_FINDERS = True
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SECURE_SSL_REDIRECT = False
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_REFERRER_POLICY = "same-origin"
+if env.flag("BEHIND_PROXY"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
+    "loggers": {"celery": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
+}

@@ -1,0 +1,112 @@
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from wallet.money import LIMIT, MoneyField
+
+
+class Account(models.Model):
+    """A customer's prepaid balance; only `wallet.services.post` changes it."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="account", verbose_name=_("customer")
+    )
+    balance = MoneyField(_("balance"), default=0, editable=False)
+    frozen_reason = models.CharField(
+        _("frozen because"),
+        max_length=200,
+        blank=True,
+        help_text=_("While this is set the account can't be charged."),
+    )
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("wallet")
+        verbose_name_plural = _("wallets")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(balance__gte=0), name="account_balance_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(balance__lte=LIMIT), name="account_balance_storable"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+
+class Entry(models.Model):
+    """One movement of money, signed, with the balance after it; never changed, never deleted."""
+
+    class Kind(models.TextChoices):
+        TOP_UP = "top_up", _("Top-up")
+        CHARGE = "charge", _("Order")
+        REFUND = "refund", _("Refund")  # by the provider's verdict or status
+        STAFF_REFUND = "staff_refund", _("Refund by staff")
+        ADJUSTMENT = "adjustment", _("Adjustment")
+        REVERSAL = "reversal", _("Reversal")
+
+    REFUNDS: ClassVar[list[str]] = [Kind.REFUND, Kind.STAFF_REFUND]
+
+    account = models.ForeignKey(
+        Account, models.PROTECT, related_name="entries", verbose_name=_("wallet")
+    )
+    kind = models.CharField(_("type"), max_length=16, choices=Kind.choices)
+    amount = MoneyField(_("amount"), help_text=_("Positive for the customer, negative against."))
+    balance_after = MoneyField(_("balance after"))
+    reference = models.CharField(_("reference"), max_length=100)
+    # The order's number, not a foreign key: the wallet lies below the orders and outlives them.
+    order_number = models.BigIntegerField(_("order"), null=True, blank=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+    note = models.CharField(_("note"), max_length=300, blank=True)
+    created_at = models.DateTimeField(_("date"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("transaction")
+        verbose_name_plural = _("transactions")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="entry_of_account"),
+            models.Index(
+                fields=["order_number"],
+                name="entry_of_order",
+                condition=Q(order_number__isnull=False),
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "reference"], name="entry_written_once"),
+            models.UniqueConstraint(
+                fields=["order_number"],
+                condition=Q(kind="charge"),
+                name="entry_one_charge_per_order",
+            ),
+            models.CheckConstraint(condition=~Q(amount=0), name="entry_amount_not_zero"),
+            models.CheckConstraint(
+                condition=Q(balance_after__gte=0), name="entry_balance_after_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="charge", amount__lt=0)
+                | Q(kind__in=["top_up", "refund", "staff_refund"], amount__gt=0)
+                | Q(kind__in=["adjustment", "reversal"]),
+                name="entry_sign_fits_kind",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind__in=["charge", "refund", "staff_refund"])
+                | Q(order_number__isnull=False),
+                name="entry_of_order_names_it",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
