@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from upstream import parse
 from upstream.answers import (
@@ -241,7 +241,7 @@ class Client:
     def _value(self, outcome: Answer, reader: _Reader[T], claim: Callable[[Any], str] | None) -> T:
         """Judge by the body before the HTTP status: refusals come with 200, 400 and 404 alike."""
         if 300 <= outcome.status < 400:
-            raise OutcomeUnknown("redirect", location=outcome.location)
+            raise OutcomeUnknown("redirect", location=self._target(outcome.location))
         if outcome.status >= 500:
             raise OutcomeUnknown(f"HTTP {outcome.status}")
         answer = _json(outcome)
@@ -268,9 +268,16 @@ class Client:
                 error.reason,
                 answer=answer,
                 http_status=status,
-                location=self._redacted(error.location),
+                location=error.location,
             )
         return NotSent(str(error))
+
+    def _target(self, location: str) -> str:
+        """Name the host of a redirect; the key is replaced first, a host has no upper case."""
+        try:
+            return (urlsplit(self._redacted(location)).hostname or "")[:255]
+        except ValueError:
+            return ""
 
     def _kept(self, raw: Answer) -> str:
         return self._redacted(raw.body.decode("utf-8", errors="replace"))[:_ANSWER_KEPT]

@@ -55,7 +55,7 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of any HTTP status; `location` is the host a redirect points at."""
+    """An answer of any HTTP status; `location` is where a redirect points, its body is not read."""
 
     status: int
     body: bytes
@@ -292,9 +292,8 @@ class Line:
 
 def _read(response: urllib3.BaseHTTPResponse, exchange: Exchange, limit: int) -> Answer:
     """Read an answer to its announced end, at most `limit` bytes of it."""
-    location = _host(response.headers.get("Location", ""))
     if 300 <= response.status < 400:
-        return Answer(response.status, b"", location)
+        return Answer(response.status, b"", response.headers.get("Location", "")[:2000])
     body = bytearray()
     for chunk in response.stream(_CHUNK, decode_content=True):
         body += chunk
@@ -304,13 +303,6 @@ def _read(response: urllib3.BaseHTTPResponse, exchange: Exchange, limit: int) ->
         # The end of this body may be the end that our own timer made.
         raise TimeoutError
     return Answer(response.status, bytes(body))
-
-
-def _host(location: str) -> str:
-    try:
-        return (urlsplit(location).hostname or "")[:255]
-    except ValueError:
-        return ""
 
 
 class Transport:
