@@ -22,7 +22,7 @@ _MONEY = ("price", "cost", "given_back")
 def save(world: World, path: Path) -> None:
     """Write the books; a reader sees the old file or the new one, never a part."""
     with world.lock:
-        text = json.dumps(_dump(world))
+        text = json.dumps(_dump(world), default=str)
     partial = path.with_name(path.name + ".part")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -81,6 +81,7 @@ def _load(world: World, saved: dict[str, Any]) -> None:
         if order.service in book.known:
             book.orders[order.id] = order
             book.last_on_link[order.service, order.link] = order.id
+    book.ids.never_again(book.orders)
     for facts in saved["refills"]:
         refill = Refill(**facts)
         book.refills[refill.id] = refill
