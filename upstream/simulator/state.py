@@ -51,6 +51,7 @@ def _dump(world: World) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "offset": world.offset,
+        "chance": book.rng.getstate(),
         "balance": str(book.balance),
         "paid_in": str(book.paid_in),
         "next_id": book.ids.next,
@@ -70,6 +71,8 @@ def _dump_order(order: Order) -> dict[str, Any]:
 def _load(world: World, saved: dict[str, Any]) -> None:
     book = world.book
     world.offset = saved["offset"]
+    version, numbers, rest = saved["chance"]
+    book.rng.setstate((version, tuple(numbers), rest))
     book.balance = Decimal(saved["balance"])
     book.paid_in = Decimal(saved["paid_in"])
     book.ids.next = saved["next_id"]

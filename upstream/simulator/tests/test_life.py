@@ -244,7 +244,7 @@ def test_a_subscription_orders_for_each_post_and_charges_the_children(
     done = provider.status(parent)
     assert (done["status"], done["posts"]) == ("Completed", "2")
     truth = provider.world.truth()["orders"]
-    assert [order["cost"] for order in truth][0] == "0"
+    assert truth[0]["cost"] == "0"
     assert all(10 <= order["quantity"] <= 20 for order in truth[1:])
     spent = sum(Decimal("2.5") * order["quantity"] / 1000 for order in truth[1:])
     assert provider.world.balance == 1000 - spent
@@ -288,9 +288,9 @@ def test_an_upfront_subscription_charges_the_most_and_returns_the_rest(
     provider: Provider,
 ) -> None:
     provider.world.change(subscription_upfront=True)
-    assert provider.call(
-        action="add", service=4, username="ann", min=10, max=20, delay=0
-    ) == {"error": "Incorrect posts"}
+    assert provider.call(action="add", service=4, username="ann", min=10, max=20, delay=0) == {
+        "error": "Incorrect posts"
+    }
     _subscribe(provider, posts=2, old_posts=1)
     assert provider.world.balance == 1000 - Decimal("0.15")
 
