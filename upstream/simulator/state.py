@@ -83,6 +83,9 @@ def _load(world: World, saved: dict[str, Any]) -> None:
         # An order outlives the price list it was placed from.
         if order.service in book.known:
             book.orders[order.id] = order
+            request = order.fields.get(book.settings.idempotency_param)
+            if request:
+                book.by_request[request] = order.id
             book.last_on_link[order.service, order.link] = order.id
     book.ids.never_again(book.orders)
     for facts in saved["refills"]:
