@@ -168,7 +168,7 @@ def _describe(book: Book, order: Order, at: float) -> Json:
     if order.kind == "subscription":
         parent = {
             "status": now.status,
-            "expiry": order.fields.get("expiry", ""),
+            "expiry": _iso_day(order.fields.get("expiry", "")),
             "posts": str(len(order.children)),
             "orders": list(order.children),
             "old_orders": list(order.old_children),
@@ -183,6 +183,11 @@ def _describe(book: Book, order: Order, at: float) -> Json:
         "currency": book.settings.currency,
     }
     return answer | order.forced
+
+
+def _iso_day(text: str) -> str:
+    """An expiry as answers have it: asked as 31/12/2030, told as 2030-12-31 at real panels."""
+    return "-".join(reversed(text.strip().split("/")))
 
 
 def _describe_foreign(book: Book, order_id: int) -> Json:

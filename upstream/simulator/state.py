@@ -16,6 +16,7 @@ from upstream.simulator.life import Order, Refill
 from upstream.simulator.world import World
 
 _VERSION = 1
+_ORDER_FIELDS = tuple(item.name for item in dataclasses.fields(Order))
 _MONEY = ("price", "cost", "given_back")
 
 
@@ -64,7 +65,8 @@ def _dump(world: World) -> dict[str, Any]:
 
 
 def _dump_order(order: Order) -> dict[str, Any]:
-    facts = dataclasses.asdict(order)
+    # Not asdict: it copies deeply, and the World stands still meanwhile.
+    facts = {name: getattr(order, name) for name in _ORDER_FIELDS}
     return facts | {name: str(facts[name]) for name in _MONEY}
 
 
