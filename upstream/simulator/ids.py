@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import random
 import string
+from collections.abc import Iterable
 
 from upstream.simulator.settings import Settings
 
@@ -38,6 +39,10 @@ class Ids:
         number = int(order_id)
         at = bisect.bisect_right(self.ranges, number, key=lambda span: span[0]) - 1
         return at >= 0 and number <= self.ranges[at][1]
+
+    def never_again(self, order_ids: Iterable[str]) -> None:
+        """These IDs are in use already."""
+        self._used.update(order_ids)
 
     def foreign_order(self, count: int) -> None:
         """Other customers place this many orders."""

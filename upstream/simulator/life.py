@@ -99,7 +99,7 @@ def progress(order: Order, at: float) -> Progress:
     if passed < _DELIVERING_FROM:
         return Progress("Processing", order.quantity)
     delivering = (passed - _DELIVERING_FROM) / (1 - _DELIVERING_FROM)
-    delivered = int((order.quantity - remains_at_end(order)) * delivering)
+    delivered = round((order.quantity - remains_at_end(order)) * delivering)
     return Progress("In progress", order.quantity - delivered)
 
 

@@ -28,7 +28,8 @@ class Simulator:
 
     pace: seconds of an order's life. latency: milliseconds of every API answer. settings:
     the rest of them. Or give a whole `world`; then only `host` and `port` are used besides.
-    Port 0 takes a free one. `url` is the API's address, `control_url` ends in /sim.
+    Port 0 takes a free one, and keeps it when stopped and started again. `url` is the API's
+    address, `control_url` ends in /sim.
     """
 
     def __init__(  # noqa: PLR0913  everything a test may want to choose, all optional
@@ -58,10 +59,8 @@ class Simulator:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        if self._listener is None:
-            raise RuntimeError("the simulator is not running")
-        return int(self._listener.getsockname()[1])
+        """The port it listens on; 0 before the first start."""
+        return self._address[1]
 
     @property
     def url(self) -> str:
@@ -89,6 +88,7 @@ class Simulator:
         """Listen; raises OSError when the port is taken."""
         self._stopping.clear()
         self._listener = socket.create_server(self._address, backlog=_BACKLOG)
+        self._address = (self._address[0], int(self._listener.getsockname()[1]))
         self._thread = threading.Thread(target=self._accept, name="simulator", daemon=True)
         self._thread.start()
 

@@ -22,7 +22,7 @@ _MONEY = ("price", "cost", "given_back")
 def save(world: World, path: Path) -> None:
     """Write the books; a reader sees the old file or the new one, never a part."""
     with world.lock:
-        text = json.dumps(_dump(world))
+        text = json.dumps(_dump(world), default=str)
     partial = path.with_name(path.name + ".part")
     with partial.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -51,6 +51,7 @@ def _dump(world: World) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "offset": world.offset,
+        "chance": book.rng.getstate(),
         "balance": str(book.balance),
         "paid_in": str(book.paid_in),
         "next_id": book.ids.next,
@@ -70,6 +71,8 @@ def _dump_order(order: Order) -> dict[str, Any]:
 def _load(world: World, saved: dict[str, Any]) -> None:
     book = world.book
     world.offset = saved["offset"]
+    version, numbers, rest = saved["chance"]
+    book.rng.setstate((version, tuple(numbers), rest))
     book.balance = Decimal(saved["balance"])
     book.paid_in = Decimal(saved["paid_in"])
     book.ids.next = saved["next_id"]
@@ -81,6 +84,7 @@ def _load(world: World, saved: dict[str, Any]) -> None:
         if order.service in book.known:
             book.orders[order.id] = order
             book.last_on_link[order.service, order.link] = order.id
+    book.ids.never_again(book.orders)
     for facts in saved["refills"]:
         refill = Refill(**facts)
         book.refills[refill.id] = refill
