@@ -31,6 +31,10 @@ Text = str | Promise
 Refusals = Mapping[type[Exception], Callable[[Any], Text]]
 
 
+class NotDone(Exception):
+    """The work of a dialog came to nothing; the text says why, for the one who asked."""
+
+
 def figure(value: Decimal | None, *, places: int = 2) -> str:
     """A number for a column: no zeros beyond `places` decimals, in the reader's notation."""
     if value is None:
@@ -212,18 +216,20 @@ def _show_or_do(
         raise Http404
     is_post = request.method == "POST"
     form = asked.form(request.POST if is_post else None, target=target)
+    refused: tuple[type[Exception], ...] = (NotDone, *asked.refusals)
     if is_post and form.is_valid():
         try:
             said = work(admin, request, form, target)
-        except tuple(asked.refusals) as exc:
-            sentence = next(say for kind, say in asked.refusals.items() if isinstance(exc, kind))(
-                exc
-            )
-            form.add_error(None, str(sentence))
+        except refused as exc:
+            form.add_error(None, str(_sentence(asked.refusals, exc)))
         else:
             messages.success(request, str(said))
             return _leave(admin, request, target)
     return _render(admin, request, asked, form)
+
+
+def _sentence(refusals: Refusals, exc: Exception) -> Text:
+    return next((say(exc) for kind, say in refusals.items() if isinstance(exc, kind)), str(exc))
 
 
 def _render(admin: Any, request: HttpRequest, asked: Dialog, form: DialogForm) -> HttpResponse:
