@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin
@@ -81,6 +82,10 @@ class LabelledRow(forms.ModelForm[Any]):
         super().__init__(*args, **kwargs)
         for each in self.fields.values():
             each.widget.attrs["aria-label"] = f"{each.label}: {self.instance}"
+            # Short names: a page holds a hundred and fifty of these.
+            is_box = isinstance(each.widget, forms.CheckboxInput)
+            each.widget.attrs["class"] = "panel-check" if is_box else "panel-input"
+            each.help_text = ""
 
 
 class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
@@ -96,6 +101,16 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
     warn_unsaved_form = True
     # A list's default empty value is a hyphen, which a screen reader skips.
     empty_value_display = "–"
+
+    @column(_("choose"))
+    def action_checkbox(self, obj: Any) -> str:
+        """A box to choose the row with, which says which row."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select panel-check" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            _("Select %(row)s") % {"row": obj},
+        )
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("form", LabelledRow)

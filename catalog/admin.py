@@ -48,7 +48,7 @@ from upstream.verdicts import normalise
 UNREADABLE_KEY = _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
 UPSTREAM_REFUSALS: Refusals = {
     NotSent: lambda exc: _("The provider can't be reached: %(reason)s") % {"reason": exc},
-    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc},
+    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc.text},
     UnreadableSecret: lambda _exc: UNREADABLE_KEY,
     OutcomeUnknown: lambda exc: (
         _("The provider gave no usable answer: %(reason)s") % {"reason": exc}
