@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -84,7 +85,7 @@ def shop(customer: User, service: Service) -> dict[str, int]:
         )  # fmt: skip
     order = Order.objects.create(
         customer=customer, service=service, provider=service.provider, order_type="default",
-        link="https://example.com/some/post", quantity=1000, price_rate=2, charge=2, cost=1,
+        link="https://example.com/some/post", quantity=1000, price_rate=2, charge=Decimal(2), cost=1,
         exchange_rate=1, expected_charge=1, dispatch=Dispatch.UNKNOWN, attempt_no=1,
         attention="unknown", parameters={"link": "https://example.com/some/post"},
     )  # fmt: skip
@@ -140,10 +141,10 @@ def test_an_unconfirmed_order_is_refunded_and_a_price_is_pinned(
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_page_stands_in_both_themes_and_on_a_phone(
-    page: Page, shop: dict[str, int], theme: str
+    page: Page, shop: dict[str, int], theme: Literal["light", "dark"]
 ) -> None:
     """No rule of WCAG 2.2 AA that axe can judge is broken in our parts, and nothing is wider than a phone."""
-    page.add_init_script(f"localStorage.setItem('_x_adminTheme', '\"{theme}\"')")
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     wrong: dict[str, object] = {}
     for name, path in PAGES.items():
         for width in (1360, 390):
