@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.bulk import insert_rows, update_rows
-from catalog.compare import Change, Stored, changes, is_in_line, is_short, vanished
+from catalog.compare import Change, Kept, Stored, changes, is_in_line, kept, vanished
 from catalog.models import Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
@@ -121,11 +121,8 @@ def _apply(
     """Write the differences, in one transaction that holds the provider's row."""
     provider = Provider.objects.select_for_update(no_key=True).get(pk=provider_id)
     stored = read_stored(provider_id)
-    if is_short(stored, listed) and not accepts_short:
-        raise ListRefused(
-            _("Too few of the services that were there are listed: the list has %(count)s.")
-            % {"count": len(listed.facts)}
-        )
+    if not accepts_short:
+        _refuse_short(kept(stored, listed))
     add_categories(stored, {facts.category for facts in listed.facts.values()})
     found = list(changes(stored, listed, terms_of(provider)))
     gone = [known.pk for known in vanished(stored, listed)]
@@ -137,6 +134,17 @@ def _apply(
     run.vanished = len(gone)
     if found or gone:  # else another sync, for which we waited, has done it all
         run.outcome = SyncRun.Outcome.APPLIED
+
+
+def _refuse_short(found: Kept) -> None:
+    if found.is_short:
+        raise ListRefused(
+            _(
+                "Only %(left)s of %(before)s services are still listed and usable. "
+                "sync_catalog --accept-short applies such a list."
+            )
+            % {"left": found.left, "before": found.before}
+        )
 
 
 def _insert(provider: Provider, stored: Stored, new: Iterable[Change]) -> None:
