@@ -9,6 +9,7 @@ is held.
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from django.db import transaction
@@ -36,6 +37,14 @@ Report = Callable[[str], None]
 
 def noop(_: str) -> None:
     """Reports to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A list, or None for `listed` when it is the one that was applied last."""
+
+    fingerprint: str
+    listed: Judged | None
 
 
 class ListRefused(Exception):
@@ -81,23 +90,29 @@ def explain(error: UpstreamError) -> str:
 
 def _sync(provider: Provider, run: SyncRun, report: Report, *, accepts_short: bool) -> None:
     report(_("Fetching the list of %(provider)s") % {"provider": provider})
-    with provider.client(rules={}) as client:
-        body = client.services_body()
-    fingerprint = _fingerprint(provider, body)
-    if fingerprint == provider.catalogue_sha256:
-        run.outcome = SyncRun.Outcome.UNCHANGED
+    fetched = _fetch(provider)
+    listed = fetched.listed
+    run.outcome = SyncRun.Outcome.UNCHANGED
+    if listed is None:
         return
-    listed = judge_all(parse.catalogue(body))
     report(_("%(count)s services listed") % {"count": len(listed.facts)})
     _note_refused(run, listed)
     if not listed.facts:
         raise ListRefused(_("The list is empty."))
-    run.outcome = SyncRun.Outcome.UNCHANGED
     # Most lists bring nothing new, and finding that out needs no lock.
     if not is_in_line(read_stored(provider.pk), listed, terms_of(provider)):
         _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
-    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fingerprint)
-    provider.catalogue_sha256 = fingerprint
+    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fetched.fingerprint)
+    provider.catalogue_sha256 = fetched.fingerprint
+
+
+def _fetch(provider: Provider) -> Fetched:
+    with provider.client(rules={}) as client:
+        body = client.services_body()
+    fingerprint = _fingerprint(provider, body)
+    if fingerprint == provider.catalogue_sha256:
+        return Fetched(fingerprint, None)
+    return Fetched(fingerprint, judge_all(parse.catalogue(body)))
 
 
 def _fingerprint(provider: Provider, body: bytes) -> str:
