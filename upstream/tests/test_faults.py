@@ -256,7 +256,7 @@ def test_a_dripping_answer_ends_at_the_deadline(
     started = time.monotonic()
     with pytest.raises(OutcomeUnknown, match="deadline"):
         client.add("1", ORDER) if action == "add" else client.balance()
-    assert abs(time.monotonic() - started - FAST.total) < 0.2
+    assert abs(time.monotonic() - started - FAST.total) < 0.3
 
 
 def test_an_endless_body_is_left_at_the_limit_of_its_kind(
@@ -317,6 +317,14 @@ def test_the_hook_runs_after_the_connection_and_before_the_first_byte(
     assert seen == [(1, 0)]
 
 
+def until(ready: Callable[[], list[bytes]]) -> list[bytes]:
+    """Wait for the server's thread to have noted something."""
+    deadline = time.monotonic() + 5
+    while not ready() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return ready()
+
+
 @pytest.mark.parametrize("error", [Abort("claim lost"), OSError("database gone"), KeyError("x")])
 def test_an_exception_of_the_hook_goes_through_and_nothing_is_sent(
     server: ScriptedServer, client: Client, error: Exception
@@ -341,8 +349,7 @@ def test_a_hook_that_outlasts_the_deadline_leaves_nothing_sent(
     server.answer(lambda peer: received.append(peer.sock.recv(1)))
     with pytest.raises(NotSent, match="deadline"):
         client.add("1", ORDER, before_send=lambda: time.sleep(FAST.total + 0.1))
-    server.close()
-    assert received == [b""]
+    assert until(lambda: received) == [b""]
 
 
 def test_submissions_take_a_fresh_connection_and_reads_share_one(
