@@ -119,7 +119,7 @@ def freeze(finding: Finding) -> bool:
     """Stop sale on the account whose audit failed; False when it is frozen already or has none."""
     if finding.account_id is None or not finding.is_error:
         return False
-    account = Account.objects.select_for_update(no_key=True).get(pk=finding.account_id)
+    account = _lock(finding.account_id)
     if account.frozen_reason:
         return False
     account.frozen_reason = str(finding)[:200]
@@ -241,10 +241,13 @@ def _posted(entries: QuerySet[Entry]) -> Iterator[Posted]:
     return (Posted(*row) for row in rows.iterator(_CHUNK))
 
 
+def _lock(account_id: int) -> Account:
+    return lock_account(Account.objects.values_list("user_id", flat=True).get(pk=account_id))
+
+
 @transaction.atomic
 def _look_again_at_account(pk: int) -> str:
-    user_id = Account.objects.values_list("user_id", flat=True).get(pk=pk)
-    account = lock_account(user_id)
+    account = _lock(pk)
     return account_fault(account.balance, _posted(account.entries.order_by("pk")))
 
 
