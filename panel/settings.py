@@ -50,6 +50,8 @@ SITE_NAME = env.text("SITE_NAME", "Panel")
 CURRENCY = env.text("CURRENCY", "USD").upper()
 if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
     raise ImproperlyConfigured("CURRENCY must be a currency code such as USD")
+# How a customer adds funds, shown on the wallet page as plain text.
+TOP_UP_INSTRUCTIONS = env.text("TOP_UP_INSTRUCTIONS")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
@@ -113,6 +115,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.PersonalLocaleMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -131,6 +134,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.site",
+                "wallet.context_processors.balance",
             ],
         },
     },
@@ -228,6 +233,8 @@ ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
 
 EMAIL_URL = env.text("EMAIL_URL", "consolemail://")
 try:
@@ -246,7 +253,9 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "staticfiles"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(VAR_DIR / "staticfiles")))
+# WhiteNoise warns when it is missing.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # The demo and SQLite set-ups serve straight from the packages; a collected folder wins when there is one.
 WHITENOISE_USE_FINDERS = True
