@@ -161,9 +161,7 @@ def test_of_many_that_start_a_job_at_once_one_runs_it() -> None:
     assert len(runs) == 1
 
 
-def in_threads(
-    count: int, call: Callable[[], bool], barrier: threading.Barrier
-) -> list[bool]:
+def in_threads(count: int, call: Callable[[], bool], barrier: threading.Barrier) -> list[bool]:
     """Call it in `count` threads at the same moment, each with a connection of its own."""
     results: list[bool] = []
 
