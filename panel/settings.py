@@ -67,6 +67,13 @@ UPSTREAM_TOTAL_TIMEOUT = env.amount("UPSTREAM_TOTAL_TIMEOUT", "35", low="0.2", h
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000, low=1, high=65535)
 
+# How often a young order's status is asked for, in seconds, and how many calls run at once.
+POLL_YOUNG_SECONDS = env.number("POLL_YOUNG_SECONDS", 120, low=1, high=3600)
+POLL_IN_FLIGHT = env.number("POLL_IN_FLIGHT", 4, low=1, high=64)
+# Refills: for how many days after the end (0: for ever), and how many hours after it at the earliest.
+REFILL_DAYS = env.number("REFILL_DAYS", 30, high=3650)
+REFILL_WAIT_HOURS = env.number("REFILL_WAIT_HOURS", 0, high=720)
+
 SITE_URL = env.text("SITE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
     raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")
@@ -206,7 +213,6 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = schedule.SUBMIT
-POLL_YOUNG_SECONDS = env.number("POLL_YOUNG_SECONDS", 120, low=1, high=86_400)
 PERIODIC_JOBS = schedule.periodic_jobs(
     sync_minutes=env.number("CATALOG_SYNC_MINUTES", 60, low=1, high=10_080),
     poll_seconds=POLL_YOUNG_SECONDS,
