@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import threading
+import time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import FrameType
@@ -98,8 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"simulator: {reason}", file=sys.stderr)
         return 2
     print(f"Simulated provider: {simulator.url}", flush=True)
-    while not ended.wait(_SAVE_SECONDS):
+    pause = _SAVE_SECONDS
+    while not ended.wait(pause):
+        begun = time.monotonic()
         _keep(world, options.state)
+        # A large world takes long to write; it may cost a twentieth of the time, no more.
+        pause = max(_SAVE_SECONDS, 20 * (time.monotonic() - begun))
     simulator.stop()
     _keep(world, options.state)
     return 0

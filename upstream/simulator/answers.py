@@ -68,6 +68,16 @@ def balance(book: Book, _fields: Fields, _at: float) -> Json:
 
 def add(book: Book, fields: Fields, at: float) -> Json:
     """Place an order."""
+    request = fields.get(book.settings.idempotency_param, "")
+    if request in book.by_request:
+        return {"order": number(book.by_request[request])}
+    order = _place(book, fields, at)
+    if request:
+        book.by_request[request] = order.id
+    return {"order": number(order.id)}
+
+
+def _place(book: Book, fields: Fields, at: float) -> Order:
     service = book.services.get(fields.get("service", "").strip())
     if service is None:
         raise Refusal("Incorrect service ID")
@@ -75,7 +85,7 @@ def add(book: Book, fields: Fields, at: float) -> Json:
         raise Refusal(
             "You have active order with this link. Please wait until order being completed."
         )
-    return {"order": number(course.place(book, service, fields, at).id)}
+    return course.place(book, service, fields, at)
 
 
 def status(book: Book, fields: Fields, at: float) -> Json:
@@ -158,7 +168,7 @@ def _describe(book: Book, order: Order, at: float) -> Json:
     if order.kind == "subscription":
         parent = {
             "status": now.status,
-            "expiry": order.fields.get("expiry", ""),
+            "expiry": _iso_day(order.fields.get("expiry", "")),
             "posts": str(len(order.children)),
             "orders": list(order.children),
             "old_orders": list(order.old_children),
@@ -173,6 +183,11 @@ def _describe(book: Book, order: Order, at: float) -> Json:
         "currency": book.settings.currency,
     }
     return answer | order.forced
+
+
+def _iso_day(text: str) -> str:
+    """An expiry as answers have it: asked as 31/12/2030, told as 2030-12-31 at real panels."""
+    return "-".join(reversed(text.strip().split("/")))
 
 
 def _describe_foreign(book: Book, order_id: int) -> Json:

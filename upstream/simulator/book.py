@@ -64,6 +64,7 @@ class Book:
         self.next_refill = 1
         self.events: list[Event] = []
         self.event_number = itertools.count(1)
+        self.by_request: dict[str, str] = {}
         self.last_on_link: dict[tuple[str, str], str] = {}
 
     def sell(self, services: Iterable[Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -27,9 +28,9 @@ class Simulator:
     """A provider that listens on a port of its own while it is open.
 
     pace: seconds of an order's life. latency: milliseconds of every API answer. settings:
-    the rest of them. Or give a whole `world`; then only `host` and `port` are used besides.
-    Port 0 takes a free one, and keeps it when stopped and started again. `url` is the API's
-    address, `control_url` ends in /sim.
+    the rest of them. tls: speak HTTPS with this certificate. Or give a whole `world`; then
+    only `host`, `port` and `tls` are used besides. Port 0 takes a free one, and keeps it when
+    stopped and started again. `url` is the API's address, `control_url` ends in /sim.
     """
 
     def __init__(  # noqa: PLR0913  everything a test may want to choose, all optional
@@ -45,14 +46,16 @@ class Simulator:
         world: World | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         chosen = {"pace": pace, "latency_ms": latency}
         given = {name: value for name, value in chosen.items() if value is not None}
         rules = (settings or Settings()).changed(**given)
         self.world = world or World(services, key=key, balance=balance, settings=rules, seed=seed)
         self._address = (host, port)
+        self._tls = tls
         self._stopping = threading.Event()
-        self._open: set[socket.socket] = set()
+        self._open: set[Line] = set()
         self._guard = threading.Lock()
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -65,12 +68,16 @@ class Simulator:
     @property
     def url(self) -> str:
         """Address of the API."""
-        return f"http://{self._address[0]}:{self.port}{API_PATH}"
+        return self._origin() + API_PATH
 
     @property
     def control_url(self) -> str:
         """Address that control paths are appended to, such as /truth."""
-        return f"http://{self._address[0]}:{self.port}{PREFIX.rstrip('/')}"
+        return self._origin() + PREFIX.rstrip("/")
+
+    def _origin(self) -> str:
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self._address[0]}:{self.port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,9 +110,8 @@ class Simulator:
         self._listener.close()
         with self._guard:
             lines = list(self._open)
-        for sock in lines:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        for line in lines:
+            line.cut()
         if self._thread:
             self._thread.join(_JOIN_SECONDS)
         self._listener = None
@@ -118,23 +124,24 @@ class Simulator:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line = Line(sock, self._stopping)
             with self._guard:
-                self._open.add(sock)
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+                self._open.add(line)
+            threading.Thread(target=self._serve, args=(line,), daemon=True).start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        line = Line(sock, self._stopping)
-        counts = self.world.counts
+    def _serve(self, line: Line) -> None:
         talk = Conversation(self.world, line)
         with self.world.lock:
-            counts.connections += 1
+            self.world.counts.connections += 1
         try:
-            talk.hold()
+            if talk.begins():
+                line.secure(self._tls)
+                talk.hold()
         except (OSError, BrokenRequest):
             pass  # The client left or sent nonsense; either way it gets no more answers.
         finally:
             with self._guard:
-                self._open.discard(sock)
+                self._open.discard(line)
             line.close()
             talk.count()
 
@@ -148,11 +155,13 @@ class Conversation:
         self._controls = False
         self._counted = (0, 0)
 
+    def begins(self) -> bool:
+        """Whether the connection outlives the fault that hits it on arrival, if one does."""
+        fault = self._world.take_fault("connect")
+        return fault is None or spoil(self._line, encode(error("not processed")).encode(), fault)
+
     def hold(self) -> None:
         """Answer requests until either side ends; raises OSError, BrokenRequest."""
-        fault = self._world.take_fault("connect")
-        if fault and not spoil(self._line, encode(error("not processed")).encode(), fault):
-            return
         while request := self._line.read_request():
             if not self._answer(request) or not request.keeps_alive:
                 return
@@ -186,7 +195,7 @@ class Conversation:
 
     def _reply(self, request: Request) -> Reply:
         if request.path.rstrip("/") != API_PATH or request.method != "POST":
-            return Reply(error("Incorrect request"))
+            return self._world.refuse()
         form = request.body.decode("utf-8", "replace")
         return self._world.reply(dict(parse_qsl(form, keep_blank_values=True)))
 

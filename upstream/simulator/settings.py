@@ -28,6 +28,7 @@ class Settings:
     ids: "sequence", "random" (numbers in no order) or "text" (ord_…).
     neighbours_per_order: IDs other customers take around each of ours, 0 to this many.
     neighbours_per_second: IDs other customers take per second.
+    idempotency_param: field of `add` whose value, sent again, gets the first order's answer.
     open_status: answer status for everybody's IDs, as a careless panel does.
     """
 
@@ -45,6 +46,7 @@ class Settings:
     neighbours_per_order: int = 0
     neighbours_per_second: float = 0.0
     open_status: bool = False
+    idempotency_param: str = ""
 
     def __post_init__(self) -> None:
         unknown = set(self.weights) - set(OUTCOMES)

@@ -16,6 +16,7 @@ from upstream.simulator.life import Order, Refill
 from upstream.simulator.world import World
 
 _VERSION = 1
+_ORDER_FIELDS = tuple(item.name for item in dataclasses.fields(Order))
 _MONEY = ("price", "cost", "given_back")
 
 
@@ -64,7 +65,8 @@ def _dump(world: World) -> dict[str, Any]:
 
 
 def _dump_order(order: Order) -> dict[str, Any]:
-    facts = dataclasses.asdict(order)
+    # Not asdict: it copies deeply, and the World stands still meanwhile.
+    facts = {name: getattr(order, name) for name in _ORDER_FIELDS}
     return facts | {name: str(facts[name]) for name in _MONEY}
 
 
@@ -83,6 +85,9 @@ def _load(world: World, saved: dict[str, Any]) -> None:
         # An order outlives the price list it was placed from.
         if order.service in book.known:
             book.orders[order.id] = order
+            request = order.fields.get(book.settings.idempotency_param)
+            if request:
+                book.by_request[request] = order.id
             book.last_on_link[order.service, order.link] = order.id
     book.ids.never_again(book.orders)
     for facts in saved["refills"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from upstream.simulator.faults import Fault
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 16 * 1024 * 1024
+_TLS_HELLO = b"\x16\x03"
 _BLOCK = 64 * 1024
 _HUGE = 1024**3
 _HTML = "text/html; charset=UTF-8"
@@ -66,6 +68,11 @@ class Line:
         self.received = 0
         self.sent = 0
 
+    def secure(self, tls: ssl.SSLContext | None) -> None:
+        """Shake hands, if there is a certificate; raises OSError when the client refuses."""
+        if tls:
+            self._sock = tls.wrap_socket(self._sock, server_side=True)
+
     def read_request(self) -> Request | None:
         """The next request, or None when the client has closed; raises BrokenRequest, OSError."""
         head = self._read_head()
@@ -92,10 +99,14 @@ class Line:
         """Let time pass, but not past the server's own end."""
         self._stopping.wait(seconds)
 
-    def close(self) -> None:
-        """End the connection with FIN."""
+    def cut(self) -> None:
+        """Stop both directions; whoever waits on it wakes up."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End the connection with FIN."""
+        self.cut()
         self._sock.close()
 
     def reset(self) -> None:
@@ -105,6 +116,10 @@ class Line:
 
     def _read_head(self) -> bytes | None:
         while b"\r\n\r\n" not in self._buffer:
+            if self._buffer.startswith(_TLS_HELLO):
+                # https to an http port: real servers say so at once, in plain text.
+                self.send(response(400, b"", Connection="close"))
+                raise BrokenRequest
             if len(self._buffer) > MAX_HEAD:
                 raise BrokenRequest
             if not self._receive():
@@ -155,7 +170,7 @@ Delivery = Callable[[Line, bytes, Fault], bool]
 
 def spoil(line: Line, body: bytes, fault: Fault) -> bool:
     """Deliver the answer as the fault wants it; a rewritten one is delivered whole."""
-    delivery = _DELIVERIES.get(fault.kind)
+    delivery = DELIVERIES.get(fault.kind)
     if delivery:
         return delivery(line, body, fault)
     line.send(response(fault.status or 200, body))
@@ -275,7 +290,7 @@ def _double_body(line: Line, body: bytes, _fault: Fault) -> bool:
     return True
 
 
-_DELIVERIES: Mapping[str, Delivery] = {
+DELIVERIES: Mapping[str, Delivery] = {
     "lost_before": _lost,
     "lost_after": _lost,
     "late": _lost,

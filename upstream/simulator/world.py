@@ -147,6 +147,12 @@ class World:
                 answer = rewrite(answer, Told(fault, fields, self.book, last))
             return Reply(answer, fault)
 
+    def refuse(self) -> Reply:
+        """Answer what is no call of the API: another path, another method."""
+        with self.lock:
+            self.counts.received["other"] += 1
+        return Reply(error("Incorrect request"))
+
     def answer(self, fields: Fields) -> Json:
         """Process a request and answer it, without faults."""
         with self.lock:

@@ -167,6 +167,29 @@ def test_a_second_active_order_on_a_link_is_refused_when_that_is_switched_on(
     assert "order" in later
 
 
+def test_a_provider_with_idempotency_gives_the_first_answer_again(provider: Provider) -> None:
+    provider.world.change(idempotency_param="request_id")
+
+    first = provider.call(action="add", service=1, request_id="r1", **COUNTED)
+    again = provider.call(action="add", service=1, request_id="r1", **COUNTED)
+    other = provider.call(action="add", service=1, request_id="r2", **COUNTED)
+    without = [provider.call(action="add", service=1, **COUNTED)["order"] for _ in range(2)]
+
+    assert again == first
+    assert len({first["order"], other["order"], *without}) == 4
+    assert provider.world.balance == 1000 - 4 * Decimal("0.25")
+
+
+def test_a_refused_order_does_not_use_its_request_up(provider: Provider) -> None:
+    provider.world.change(idempotency_param="request_id")
+    provider.world.set_balance(Decimal(0))
+    refused = provider.call(action="add", service=1, request_id="r1", **COUNTED)
+    provider.world.set_balance(Decimal(1))
+
+    assert "error" in refused
+    assert "order" in provider.call(action="add", service=1, request_id="r1", **COUNTED)
+
+
 def test_a_wrong_key_or_action_or_method_is_refused(provider: Provider) -> None:
     url = provider.simulator.url
 
@@ -174,3 +197,4 @@ def test_a_wrong_key_or_action_or_method_is_refused(provider: Provider) -> None:
     assert provider.call(action="add", key="wrong") == {"error": "Invalid API key"}
     got = provider.http.get(url, params={"key": KEY, "action": "balance"}, timeout=5)
     assert got.json() == {"error": "Incorrect request"}
+    assert provider.world.truth()["received"] == {"other": 2, "add": 1}

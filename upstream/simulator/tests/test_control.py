@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import itertools
 import socket
+import ssl
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from upstream.simulator import Settings, Simulator, World
 from upstream.simulator.tests.conftest import KEY, NOON, Provider, service
@@ -200,7 +210,7 @@ def test_neighbours_leave_gaps_between_our_ids(provider: Provider) -> None:
     provider.world.change(neighbours_per_order=5)
     ours = [int(provider.order()) for _ in range(20)]
 
-    gaps = [later - earlier - 1 for earlier, later in zip(ours, ours[1:], strict=False)]
+    gaps = [later - earlier - 1 for earlier, later in itertools.pairwise(ours)]
     foreign = [number for number in range(ours[0], ours[-1]) if number not in ours]
     held = {n for low, high in _truth(provider)["neighbours"] for n in range(low, high + 1)}
     answer = provider.call(action="status", orders=",".join(map(str, foreign[:100])))
@@ -316,6 +326,51 @@ def test_nonsense_on_the_wire_ends_only_its_own_connection(provider: Provider) -
                 assert line.recv(100) == b""
 
     assert provider.call(action="balance")["balance"] == "1000"
+
+
+def test_https_to_its_plain_port_fails_in_the_handshake(provider: Provider) -> None:
+    url = provider.simulator.url.replace("http:", "https:")
+
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.post(url, data={"key": KEY, "action": "balance"}, timeout=5)
+    assert provider.world.truth()["received"] == {}
+
+
+def test_it_speaks_https_with_a_certificate_of_the_tests(tmp_path: Path, world: World) -> None:
+    certificate, key = _certificate(tmp_path)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with Simulator(world=world, tls=tls) as simulator:
+        form = {"key": KEY, "action": "balance"}
+        answer = requests.post(simulator.url, data=form, timeout=5, verify=str(certificate))
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.post(simulator.url, data=form, timeout=5)
+        world.break_with("connect", "hang_before", seconds=30)
+        with pytest.raises(requests.exceptions.Timeout):
+            requests.post(simulator.url, data=form, timeout=0.3, verify=str(certificate))
+
+    assert simulator.url.startswith("https://127.0.0.1:")
+    assert answer.json()["balance"] == "1000"
+    assert world.truth()["received"] == {"balance": 1}
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - timedelta(days=1))
+        .not_valid_after(today + timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, secret = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, secret
 
 
 def test_latency_is_added_to_every_answer(provider: Provider) -> None:

@@ -231,7 +231,7 @@ def test_a_subscription_orders_for_each_post_and_charges_the_children(
     begun = provider.status(parent)
     assert begun == {
         "status": "Active",
-        "expiry": "31/12/2030",
+        "expiry": "2030-12-31",
         "posts": "0",
         "orders": [],
         "old_orders": ["100002"],
