@@ -11,7 +11,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from panel import env, schedule
+from panel import env, schedule, unfold
 
 # Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
 django_stubs_ext.monkeypatch()
@@ -87,6 +87,7 @@ CSRF_TRUSTED_ORIGINS = [SITE_URL] if _https else []
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -111,6 +112,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "panel.middleware.AdminContentPolicy",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -290,6 +292,8 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
     }
 }
+
+UNFOLD = unfold.config(SITE_NAME)
 
 LOGGING = {
     "version": 1,
