@@ -4,6 +4,7 @@ That is enough because the orders table is the queue: a message only wakes the w
 finds whatever a lost message left behind.
 """
 
+import errno
 import logging
 import signal
 import socket
@@ -39,7 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as exc:
-        raise PortTaken(f"{host}:{port} can't be used: {exc.strerror}") from None
+        if exc.errno == errno.EADDRINUSE:
+            raise PortTaken(f"{host}:{port} is taken") from None
+        raise PortTaken(f"{host}:{port} can't be used") from exc
 
 
 def serve_web(listening: socket.socket) -> None:
