@@ -176,14 +176,15 @@ class World:
     def force(self, order_id: str, **shown: Any) -> None:
         """Set what an order answers: status, remains, charge, start_count, as given.
 
-        A status that ends an order ends it here too, and gives money back as it would.
+        A status that ends an order ends it here too, even after another end, and gives money
+        back up to what it would; money once given back stays so.
         An empty call ends the forcing. Raises KeyError for an order it does not hold.
         """
         with self.lock:
             self._catch_up()
             order = self.book.orders[order_id]
             order.forced = {**order.forced, **shown} if shown else {}
-            if shown.get("status") in OUTCOMES_THAT_END and not order.final:
+            if shown.get("status") in OUTCOMES_THAT_END:
                 left = str(shown.get("remains", order.quantity)).strip()
                 remains = int(left) if left.isdecimal() else 0
                 course.finish(self.book, order, shown["status"], min(remains, order.quantity))

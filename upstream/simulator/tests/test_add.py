@@ -150,6 +150,21 @@ def test_an_order_above_the_balance_is_refused(provider: Provider) -> None:
     assert provider.world.balance == Decimal("0.2499")
 
 
+def test_an_order_may_take_the_balance_to_nothing(provider: Provider) -> None:
+    provider.world.set_balance(Decimal("0.25"))
+
+    assert "order" in provider.call(action="add", service=1, **COUNTED)
+    assert provider.world.balance == 0
+
+
+def test_a_maximum_of_zero_is_no_limit(provider: Provider) -> None:
+    provider.world.sell([service(1, max=0)])
+
+    answer = provider.call(action="add", service=1, link="a", quantity=300_000)
+
+    assert "order" in answer
+
+
 def test_a_second_active_order_on_a_link_is_refused_when_that_is_switched_on(
     provider: Provider,
 ) -> None:

@@ -187,12 +187,18 @@ def test_an_order_shows_what_it_is_forced_to_show(provider: Provider) -> None:
 def test_a_forced_end_gives_money_back_once(provider: Provider) -> None:
     order = provider.order()
 
-    provider.control(f"orders/{order}", status="Partial", remains="157")
+    provider.control(f"orders/{order}", status="Partial", remains="40")
+    partial = provider.world.balance
+    provider.control(f"orders/{order}", status="Partial", remains="40")
+    again = provider.world.balance
     provider.control(f"orders/{order}", status="Canceled")
     provider.world.advance(1000)
 
+    assert partial == again == Decimal("999.85")
     assert provider.status(order)["status"] == "Canceled"
-    assert provider.status(order)["remains"] == "157"
+    assert provider.status(order)["remains"] == "40"
+    assert provider.world.balance == 1000
+    provider.control(f"orders/{order}", status="Completed")
     assert provider.world.balance == 1000
     assert provider.books_balance()
 

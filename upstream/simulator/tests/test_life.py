@@ -207,6 +207,15 @@ def test_a_drip_feed_order_pays_once_and_starts_a_run_per_interval(provider: Pro
     assert provider.books_balance()
 
 
+def test_a_protocol_minute_can_be_made_short(provider: Provider) -> None:
+    provider.world.change(minute_seconds=1)
+    parent = provider.order(quantity=100, runs=3, interval=5)
+
+    provider.world.advance(10)
+
+    assert len(provider.status(parent)["orders"]) == 3
+
+
 def test_a_canceled_drip_feed_gives_back_the_runs_that_never_started(provider: Provider) -> None:
     parent = provider.order(quantity=100, runs=4, interval=5)
     provider.call(action="cancel", orders=parent)
