@@ -64,6 +64,19 @@ class OrderForm(forms.Form):
                 continue
             self.fields[declared.name] = _field(declared, service)
 
+    @property
+    def plain_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name not in DRIP_FEED]
+
+    @property
+    def drip_fields(self) -> list[forms.BoundField]:
+        """Fields that most orders leave empty; the page folds them away."""
+        return [self[name] for name in DRIP_FEED if name in self.fields]
+
+    @property
+    def wants_drip(self) -> bool:
+        return any(bound.value() or bound.errors for bound in self.drip_fields)
+
     def values(self) -> dict[str, str]:
         """What was typed, for `quote` and `place_order`."""
         return {name: str(self.data.get(name, "")) for name in self.fields}
