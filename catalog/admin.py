@@ -20,12 +20,15 @@ from unfold.contrib.filters.admin import (
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.encryption import UnreadableSecret
 from accounts.staff import (
     Dialog,
+    DialogForm,
     LabelledRow,
+    NotDone,
     ReadOnlyAdmin,
     Refusals,
     StaffAdmin,
@@ -42,9 +45,11 @@ from catalog.sync import refresh_balance, sync_provider
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected
 from upstream.verdicts import normalise
 
+UNREADABLE_KEY = _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
 UPSTREAM_REFUSALS: Refusals = {
     NotSent: lambda exc: _("The provider can't be reached: %(reason)s") % {"reason": exc},
-    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc},
+    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc.text},
+    UnreadableSecret: lambda _exc: UNREADABLE_KEY,
     OutcomeUnknown: lambda exc: (
         _("The provider gave no usable answer: %(reason)s") % {"reason": exc}
     ),
@@ -95,7 +100,7 @@ class ProviderForm(forms.ModelForm[Provider]):
         try:
             shown = masked(self.instance.api_key)
         except UnreadableSecret:
-            return _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
+            return UNREADABLE_KEY
         return _("Stored: %(key)s. Leave empty to keep it.") % {"key": shown}
 
     def clean_url(self) -> str:
@@ -112,6 +117,14 @@ class ProviderForm(forms.ModelForm[Provider]):
         if rate <= 0:
             raise forms.ValidationError(_("The exchange rate must be above 0."))
         return rate
+
+
+class SyncForm(DialogForm):
+    accepts_short = forms.BooleanField(
+        label=_("Apply the list even if it is suddenly short"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+    )
 
 
 class ProviderAdmin(StaffAdmin):
@@ -168,7 +181,8 @@ class ProviderAdmin(StaffAdmin):
     def balance_column(self, provider: Provider) -> str:
         if provider.balance is None:
             return "–"
-        return f"{figure(provider.balance)} {provider.currency}"
+        shown = f"{figure(provider.balance)} {provider.currency}"
+        return f"{shown} – {provider.balance_note}" if provider.balance_note else shown
 
     @column(_("last catalogue sync"))
     def last_sync(self, provider: Provider) -> Any:
@@ -197,13 +211,17 @@ class ProviderAdmin(StaffAdmin):
             button=_("Fetch the catalogue"),
             permission="change",
             icon="sync",
+            form=SyncForm,
+            refusals=UPSTREAM_REFUSALS,
             text=_(
                 "Fetches the provider's services and applies what changed. It may take a minute."
             ),
         )
     )
-    def sync_now(self, request: HttpRequest, form: Any, provider: Provider) -> Any:  # noqa: ARG002
-        run = sync_provider(provider)
+    def sync_now(self, request: HttpRequest, form: SyncForm, provider: Provider) -> Any:  # noqa: ARG002
+        run = sync_provider(provider, accepts_short=form.cleaned_data["accepts_short"])
+        if run.outcome in (SyncRun.Outcome.FAILED, SyncRun.Outcome.REFUSED):
+            raise NotDone(f"{run.get_outcome_display()}: {run.note}")
         counts = {
             "outcome": run.get_outcome_display(),
             "added": run.added,
@@ -211,15 +229,12 @@ class ProviderAdmin(StaffAdmin):
             "repriced": run.repriced,
             "vanished": run.vanished,
             "refused": run.refused,
-            "note": run.note,
         }
-        return (
-            _(
-                "Catalogue %(outcome)s: %(added)d added, %(changed)d changed, %(repriced)d repriced, "
-                "%(vanished)d vanished, %(refused)d refused. %(note)s"
-            )
-            % counts
+        said = _(
+            "Catalogue %(outcome)s: %(added)d added, %(changed)d changed, %(repriced)d repriced, "
+            "%(vanished)d vanished, %(refused)d not usable."
         )
+        return said % counts
 
     @dialog(
         Dialog(
@@ -227,12 +242,15 @@ class ProviderAdmin(StaffAdmin):
             button=_("Ask the provider"),
             permission="change",
             icon="account_balance",
+            refusals=UPSTREAM_REFUSALS,
         )
     )
     def check_balance(self, request: HttpRequest, form: Any, provider: Provider) -> Any:  # noqa: ARG002
         balance = refresh_balance(provider)
         if balance is None:
-            return _("The provider did not tell its balance; what was known is kept.")
+            raise NotDone(_("The provider did not tell its balance; what was known is kept."))
+        if provider.balance_note:
+            raise NotDone(provider.balance_note)
         return _("The balance is %(amount)s %(currency)s.") % {
             "amount": figure(balance.amount), "currency": balance.currency,
         }  # fmt: skip
