@@ -56,6 +56,10 @@ class Process:
             self._popen.wait()
             raise AssertionError(f"did not end in {seconds} s:\n{self.said()}") from None
 
+    def wait(self, seconds: float) -> int:
+        """The exit code, once it ended by itself."""
+        return self._popen.wait(seconds)
+
     def kill(self) -> None:
         self._popen.kill()
         self._popen.wait()
