@@ -30,7 +30,7 @@ class RefuseUnsafeDatabase(bootsteps.Step):
         refuse_unsafe_database()
 
 
-app = Celery("panel", task_cls=PanelTask)
+app: "Celery[Any]" = Celery("panel", task_cls=PanelTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"].add(RefuseUnsafeDatabase)

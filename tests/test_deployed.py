@@ -129,15 +129,15 @@ def test_three_orders_end_as_they_should_and_each_process_is_healthy_and_ends_cl
 
     audit = manage("check_ledger", environment=environment)
     assert audit.returncode == 0, audit.stdout
-    for process in processes:
-        health = manage("health", process, environment=environment)
-        assert health.returncode == 0, f"{process}: {health.stderr}"
+    for name in processes:
+        health = manage("health", name, environment=environment)
+        assert health.returncode == 0, f"{name}: {health.stderr}"
     for name, process in processes.items():
         assert process.end(signal.SIGTERM) == 0, name
         assert KEY not in process.said()
-    for process in processes:
-        health = manage("health", process, environment=environment)
-        assert (health.returncode, health.stdout) == (1, ""), process
+    for name in processes:
+        health = manage("health", name, environment=environment)
+        assert (health.returncode, health.stdout) == (1, ""), name
 
 
 @pytest.mark.timeout(120)
