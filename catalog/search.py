@@ -22,7 +22,8 @@ def search(text: str, category: int | None = None) -> QuerySet[Service]:
     found = on_sale()
     if category is not None:
         found = found.filter(category_id=category)
-    text = text.strip()[:_LONGEST]
+    # PostgreSQL stores no NUL and refuses to compare with one.
+    text = text.replace("\x00", "").strip()[:_LONGEST]
     words = Q()
     for word in text.split()[:_MOST_WORDS]:
         words &= (

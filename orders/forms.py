@@ -137,5 +137,6 @@ def parameter_lines(order: Order) -> list[tuple[str, str]]:
     return [
         (gettext(declared.label), order.parameters[declared.name])
         for declared in order_type.fields
-        if declared.name not in {"link", "quantity"} and declared.name in order.parameters
+        if declared.name not in {"link", "quantity"}
+        and order.parameters.get(declared.name, order.link) != order.link
     ]

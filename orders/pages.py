@@ -31,7 +31,8 @@ def _own(request: CustomerRequest) -> QuerySet[Order]:
 
 
 def _searched(orders: QuerySet[Order], text: str) -> QuerySet[Order]:
-    text = text.strip()[:_LONGEST_SEARCH]
+    # PostgreSQL stores no NUL and refuses to compare with one.
+    text = text.replace("\x00", "").strip()[:_LONGEST_SEARCH]
     if not text:
         return orders
     found = (

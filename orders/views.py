@@ -135,7 +135,7 @@ def _recent(customer_id: int) -> list[Service]:
 def _service(number: int | None) -> Service | None:
     if number is None:
         return None
-    service = on_sale().filter(pk=number).first()
+    service = on_sale().select_related("provider").filter(pk=number).first()
     return service if service and order_type_of(service) else None
 
 
