@@ -226,7 +226,7 @@ def test_the_wake_up_is_sent_after_the_commit_and_carries_the_number_only(
     sent: list[tuple[Any, Any]] = []
     monkeypatch.setattr(
         "celery.app.base.Celery.send_task",
-        lambda self, name, **options: sent.append((name, options["args"])),
+        lambda _self, name, **options: sent.append((name, options["args"])),
     )
     with django_capture_on_commit_callbacks(execute=True):
         order = place(customer, service)

@@ -1,11 +1,15 @@
 """What a broken connection or a broken answer means: not sent, or outcome unknown."""
 
 import gzip
+import json
+import logging
 import os
+import pickle
 import socket
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -337,9 +341,8 @@ def test_an_exception_of_the_hook_goes_through_and_nothing_is_sent(
 
     with pytest.raises(type(error)) as caught:
         client.add("1", ORDER, before_send=mark)
-    server.close()
     assert caught.value is error
-    assert received == [b""]
+    assert until(lambda: received) == [b""]
 
 
 def test_a_hook_that_outlasts_the_deadline_leaves_nothing_sent(
@@ -514,3 +517,52 @@ def test_no_file_descriptor_stays_open(server: ScriptedServer, make_client: Make
     while len(os.listdir(descriptors)) > before and time.monotonic() < deadline:  # noqa: PTH208
         time.sleep(0.02)
     assert len(os.listdir(descriptors)) <= before  # noqa: PTH208
+
+
+def test_no_log_line_of_any_library_shows_the_key(
+    server: ScriptedServer, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server.answer(reply('{"order":1,"balance":"1"}'), reply('{"balance":"1"}'), reply("<html>"))
+    client.add("1", ORDER)
+    client.balance()
+    with pytest.raises(OutcomeUnknown):
+        client.add("1", ORDER)
+    assert caplog.records
+    assert "0123456789" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotSent("connection refused"),
+        Rejected(Kind.LINK, "Bad link", answer="{}", http_status=400),
+        OutcomeUnknown("redirect", answer="x", http_status=302, location="other.example"),
+    ],
+)
+def test_an_error_survives_the_way_to_another_process(error: UpstreamError) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_a_large_price_list_is_read_and_a_flood_of_it_is_not_kept(
+    server: ScriptedServer, make_client: MakeClient
+) -> None:
+    def flood(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            peer.send(b" " * 65536)
+
+    rows = [{"service": number, "name": "x" * 400} for number in range(1, 7001)]
+    server.answer(reply(json.dumps(rows)), flood)
+    client = make_client(timeouts=Timeouts(connect=1, read=1, total=20))
+    assert len(client.services().rows) == 7000
+    tracemalloc.start()
+    with pytest.raises(OutcomeUnknown, match="too large"):
+        client.services()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The limit is 32 MiB; a growing buffer may be copied once.
+    assert peak < 80 * 1024 * 1024
