@@ -9,6 +9,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
@@ -420,8 +423,9 @@ class ServiceAdmin(StaffAdmin):
     form = ServiceForm
     list_display = (
         "title_column", "state", "cost", "price", "margin", "pinned_rate", "markup_percent",
-        "is_sold", "limits", "provider", "changed_at",
+        "is_sold", "limits", "provider", "changed_on",
     )  # fmt: skip
+    list_fullwidth = True
     list_display_links = ("title_column",)
     list_editable = ("pinned_rate", "markup_percent", "is_sold")
     list_filter = (
@@ -437,8 +441,8 @@ class ServiceAdmin(StaffAdmin):
     search_help_text = _("Search by name, our ID or the provider's ID")
     actions = ("release_held", "sell", "stop_selling")
     fieldsets = (
-        (None, {"fields": ("title_column", "state", "own_name", "own_description", "is_sold")}),
-        (_("Price per 1000"), {"fields": (("cost", "price", "margin"), ("pinned_rate", "markup_percent"))}),
+        (None, {"fields": ("title_column", "state_text", "own_name", "own_description", "is_sold")}),
+        (_("Price per 1000"), {"fields": (("cost", "price", "margin_text"), ("pinned_rate", "markup_percent"))}),
         (
             _("As the provider gives it"),
             {
@@ -451,7 +455,7 @@ class ServiceAdmin(StaffAdmin):
         ),
     )  # fmt: skip
     readonly_fields = (
-        "title_column", "state", "cost", "price", "margin", "provider", "upstream_id", "category",
+        "title_column", "state_text", "cost", "price", "margin_text", "provider", "upstream_id", "category",
         "name", "description", "type", "order_type", "min_quantity", "max_quantity", "refill",
         "cancel", "dripfeed", "created_at", "changed_at",
     )  # fmt: skip
@@ -472,8 +476,8 @@ class ServiceAdmin(StaffAdmin):
         return False
 
     @column(_("service"), ordering="name")
-    def title_column(self, service: Service) -> str:
-        return f"{service.pk} · {service.title}"
+    def title_column(self, service: Service) -> Any:
+        return format_html('<span class="panel-clamp">{} · {}</span>', service.pk, service.title)
 
     @column(
         _("state"),
@@ -486,7 +490,7 @@ class ServiceAdmin(StaffAdmin):
         if service.refusal:
             return "refused", service.get_refusal_display()
         if not service.is_present:
-            return "vanished", _("vanished upstream")
+            return "vanished", _("vanished")
         if service.is_held:
             return "held", _("held")
         return ("on", _("on sale")) if service.is_sold else ("off", _("off sale"))
@@ -505,6 +509,18 @@ class ServiceAdmin(StaffAdmin):
         word = "none" if percent <= 0 else "thin" if percent < 10 else "good"
         words = {"none": _("none"), "thin": _("thin"), "good": _("good")}
         return word, f"{figure(percent, places=1)} % {words[word]}"
+
+    @column(_("state"))
+    def state_text(self, service: Service) -> Any:
+        return self.state(service)[1]
+
+    @column(_("margin"))
+    def margin_text(self, service: Service) -> str:
+        return str(self.margin(service)[1])
+
+    @column(_("changed"), ordering="changed_at")
+    def changed_on(self, service: Service) -> str:
+        return date_format(timezone.localtime(service.changed_at), "SHORT_DATE_FORMAT")
 
     @column(_("limits"), ordering="min_quantity")
     def limits(self, service: Service) -> str:
@@ -581,10 +597,9 @@ class SyncRunAdmin(ReadOnlyAdmin):
     list_filter = (("provider", RelatedDropdownFilter), ("outcome", ChoicesDropdownFilter))
     list_select_related = ("provider",)
     fields = (
-        ("provider", "outcome_column"), ("started_at", "finished_at"),
+        ("provider", "outcome"), ("started_at", "finished_at"),
         ("added", "changed", "repriced"), ("vanished", "returned", "refused"), "note",
     )  # fmt: skip
-    readonly_fields = ("outcome_column",)
     change_form_outer_after_template = "admin/catalog/refused_rows.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncRun]:

@@ -603,7 +603,11 @@ def test_a_sweep_wakes_what_is_due_and_nothing_else(
     Order.objects.filter(pk=later.pk).update(not_before=timezone.now() + timedelta(hours=1))
     woken: list[int] = []
 
-    found = sweep(wake=lambda pk: not woken.append(pk))
+    def wake(order_id: int) -> bool:
+        woken.append(order_id)
+        return True
+
+    found = sweep(wake=wake)
 
     assert woken == [due.pk]
     assert (found.woken, found.queued, found.unknown) == (1, 0, 0)
