@@ -25,6 +25,7 @@ ROW = {
 PROVIDER = {
     "name": "Upstream", "is_enabled": "on", "currency": "USD", "exchange_rate": "1",
     "gate-TOTAL_FORMS": "0", "gate-INITIAL_FORMS": "0",
+    "scan-TOTAL_FORMS": "0", "scan-INITIAL_FORMS": "0",
 }  # fmt: skip
 
 
