@@ -110,8 +110,10 @@ def test_a_key_that_cannot_be_read_can_be_entered_again(
     "url", ["http://panel.example.com/api/v2", "https://user:secret@panel.example.com", "ftp://a.b"]
 )
 def test_an_address_that_is_not_safe_is_refused(
-    owner: Client, provider: Provider, url: str
+    owner: Client, provider: Provider, settings: Settings, url: str
 ) -> None:
+    settings.ALLOW_PRIVATE_UPSTREAM = False
+
     answer = owner.post(page(provider), {**PROVIDER, "url": url})
 
     assert answer.status_code == 200
