@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from panel import env, schedule, unfold
+from panel.local import is_local
 
 # Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
 django_stubs_ext.monkeypatch()
@@ -20,6 +21,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env.read_dotenv(BASE_DIR / ".env")
 
 DEBUG = env.flag("DEBUG")
+if DEBUG and not is_local(env.text("SITE_URL", "http://127.0.0.1")):
+    raise ImproperlyConfigured("DEBUG must be unset: SITE_URL is not an address of this machine")
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
 
 
@@ -122,6 +125,7 @@ MIDDLEWARE = [
     "accounts.middleware.PersonalLocaleMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.StaffTwoFactorMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -274,11 +278,27 @@ WHITENOISE_USE_FINDERS = True
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-SECURE_SSL_REDIRECT = False
+BEHIND_PROXY = env.flag("BEHIND_PROXY")
+if BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Only with a proxy that says how it was asked: without one every request would be sent round for ever.
+SECURE_SSL_REDIRECT = _https and BEHIND_PROXY
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_REFERRER_POLICY = "same-origin"
-if env.flag("BEHIND_PROXY"):
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Subdomains and the browsers' preload list are the domain owner's to decide, not a panel's.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# How many proxies add to X-Forwarded-For; none may be believed that a visitor could have written.
+TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", 0, high=10)
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "signup": "20/h/ip",
+    "reset_password": "20/m/ip,5/m/key",
+}
+# Staff reach the admin with a second factor only; on one's own machine it may wait.
+STAFF_TWO_FACTOR = env.flag("STAFF_TWO_FACTOR", default=_https)
 X_FRAME_OPTIONS = "DENY"
 
 CONTENT_SECURITY_POLICY = {
