@@ -11,7 +11,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from panel import env, schedule, unfold
+from panel import env, logs, schedule, unfold
 from panel.local import is_local
 
 # Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
@@ -112,6 +112,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "panel.middleware.RequestNumber",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -315,11 +316,15 @@ CONTENT_SECURITY_POLICY = {
 
 UNFOLD = unfold.config(SITE_NAME)
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
-    "loggers": {"celery": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
-}
+# Who may read /metrics and the details of /readyz; empty: whoever asks on this machine itself.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+
+# Where `manage.py backup` puts its copies.
+BACKUP_DIR = Path(env.text("BACKUP_DIR", str(VAR_DIR / "backups")))
+
+LOG_FORMAT = env.text("LOG_FORMAT", "text")
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured("LOG_FORMAT must be text or json")
+LOGGING = logs.config(LOG_FORMAT, env.text("LOG_LEVEL", "INFO").upper())
+# Errors are reported there when the package sentry-sdk is installed beside the panel's own.
+SENTRY_DSN = env.text("SENTRY_DSN")

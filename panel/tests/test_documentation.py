@@ -26,7 +26,8 @@ def variables_read() -> set[str]:
     call = re.compile(r"env\.(?:text|flag|number|amount|items)\(\s*\"([A-Z_]+)\"")
     return {
         name
-        for source in (ROOT / "panel").glob("*.py")
+        for source in (ROOT / "panel").glob("**/*.py")
+        if "tests" not in source.parts
         for name in call.findall(source.read_text("utf-8"))
     }
 
