@@ -12,6 +12,7 @@ from django.utils import timezone
 from catalog import sync
 from catalog.services import ensure_first_provider
 from orders import audit, following, fulfilment, reconcile, requests, restore
+from panel import alerts
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -88,6 +89,10 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _send_alerts() -> str:
+    return sentence(alerts.run_alerts(timezone.now()))
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -96,5 +101,6 @@ WORK: dict[str, Callable[[], str]] = {
     "reconcile": _reconcile,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
+    "send_alerts": _send_alerts,
     "check_ledger": _check_ledger,
 }

@@ -322,6 +322,14 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 # Where `manage.py backup` puts its copies.
 BACKUP_DIR = Path(env.text("BACKUP_DIR", str(VAR_DIR / "backups")))
 
+# Who is told, once each, what needs a person.
+ALERT_EMAILS = env.items("ALERT_EMAILS")
+ALERT_WEBHOOK_URL = env.text("ALERT_WEBHOOK_URL")
+if ALERT_WEBHOOK_URL and urlsplit(ALERT_WEBHOOK_URL).scheme not in {"http", "https"}:
+    raise ImproperlyConfigured("ALERT_WEBHOOK_URL must start with https:// or http://")
+ALERT_BALANCE_DAYS = env.number("ALERT_BALANCE_DAYS", 3, high=365)
+ALERT_UNCONFIRMED_MINUTES = env.number("ALERT_UNCONFIRMED_MINUTES", 30, high=10_080)
+
 LOG_FORMAT = env.text("LOG_FORMAT", "text")
 if LOG_FORMAT not in {"text", "json"}:
     raise ImproperlyConfigured("LOG_FORMAT must be text or json")
