@@ -162,7 +162,9 @@ def cancel(request: CustomerRequest, pk: int) -> HttpResponse:
         messages.error(request, str(exc))
         return redirect(order)
     if asked is None:
-        messages.success(request, _("The order is cancelled and its charge is back in your wallet."))
+        messages.success(
+            request, _("The order is cancelled and its charge is back in your wallet.")
+        )
     else:
         messages.success(request, _("Cancel requested. The provider may refuse it."))
     return redirect(order)

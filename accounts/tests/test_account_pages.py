@@ -1,4 +1,4 @@
-import datetime
+import datetime as dt
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -104,11 +104,11 @@ def test_a_time_zone_that_does_not_exist_is_refused(signed_in: Client, customer:
 
 def test_dates_are_shown_in_the_customers_time_zone(signed_in: Client, customer: User) -> None:
     User.objects.update(time_zone="Asia/Tokyo")
-    entry = customer.account.entries.get()  # type: ignore[attr-defined]
+    entry = customer.account.entries.get()
 
     page = signed_in.get("/wallet/").content.decode()
 
-    assert (entry.created_at + datetime.timedelta(hours=9)).strftime("%H:%M") in page
+    assert (entry.created_at + dt.timedelta(hours=9)).strftime("%H:%M") in page
     assert timezone.get_current_timezone_name() == "UTC", "the zone ends with the request"
 
 

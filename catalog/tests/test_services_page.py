@@ -129,8 +129,12 @@ def test_the_page_weighs_the_same_at_20000_services(
     django_assert_max_num_queries: DjangoAssertNumQueries,
     address: str,
 ) -> None:
-    names = [f"🔥 INSTANT START – SUPER FAST – LIFETIME GUARANTEE {number}" for number in range(300)]
-    groups = [Category(name=f"A category with a rather long name {number}") for number in range(400)]
+    names = [
+        f"🔥 INSTANT START – SUPER FAST – LIFETIME GUARANTEE {number}" for number in range(300)
+    ]
+    groups = [
+        Category(name=f"A category with a rather long name {number}") for number in range(400)
+    ]
     Category.objects.bulk_create(groups)
     Service.objects.bulk_create(
         [

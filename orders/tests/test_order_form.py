@@ -264,7 +264,9 @@ def test_each_type_draws_its_fields_with_labels_and_hints_in_both_languages(
     page = signed_in.get(f"/orders/new/?service={service.pk}").content.decode()
     service.refresh_from_db()
     with translation.override("tr"):
-        turkish = {name: field.label for name, field in OrderForm(service, order_type).fields.items()}
+        turkish = {
+            name: field.label for name, field in OrderForm(service, order_type).fields.items()
+        }
 
     for declared in order_type.fields:
         assert f'for="id_{declared.name}"' in page

@@ -131,7 +131,7 @@ def test_rows_refresh_only_what_changed(
     assert f'id="order-{moving.pk}" hx-swap-oob="true"' in fragment
     assert f'id="order-{still.pk}"' not in fragment
     assert f"Order {moving.pk}: In progress." in fragment
-    assert 'data-poll' in fragment
+    assert "data-poll" in fragment
 
 
 def test_refreshing_stops_when_every_order_is_final(signed_in: Client, order: Order) -> None:
@@ -207,9 +207,7 @@ def test_an_order_that_was_not_sent_is_cancelled_and_paid_back(
     assert "$10.00" in page
 
 
-def test_a_cancel_of_a_sent_order_is_asked_of_the_provider(
-    signed_in: Client, order: Order
-) -> None:
+def test_a_cancel_of_a_sent_order_is_asked_of_the_provider(signed_in: Client, order: Order) -> None:
     run_at_provider(order, Status.IN_PROGRESS)
 
     page = signed_in.post(f"/orders/{order.pk}/cancel/", follow=True).content.decode()

@@ -100,4 +100,6 @@ def test_compiling_again_does_nothing_until_a_source_is_newer() -> None:
 def test_what_is_compiled_is_what_readers_get() -> None:
     with translation.override("tr"):
         assert translation.gettext("Wallet") == "Cüzdan"
-        assert translation.ngettext("%(shown)s service", "%(shown)s services", 2) == "%(shown)s servis"
+        assert (
+            translation.ngettext("%(shown)s service", "%(shown)s services", 2) == "%(shown)s servis"
+        )

@@ -18,9 +18,7 @@ def signed_in(client: Client, customer: User) -> Client:
     return client
 
 
-def test_the_wallet_shows_the_balance_and_every_movement(
-    signed_in: Client, customer: User
-) -> None:
+def test_the_wallet_shows_the_balance_and_every_movement(signed_in: Client, customer: User) -> None:
     top_up(user=customer, amount=Decimal("2.5"), note="Bank transfer")
 
     page = signed_in.get("/wallet/").content.decode()
