@@ -59,6 +59,18 @@ class OwnRedis:
         if self._process is not None:
             self._process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Accept connections and answer nothing."""
+        self.send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def has_listener(self) -> bool:
+        """Whether a worker waits for messages."""
+        with closing(redis.Redis(port=self.port, socket_timeout=5)) as client:
+            return any(each["cmd"] == "brpop" for each in client.client_list())
+
     def kill(self) -> None:
         """End it at once; frozen or not."""
         if self._process is not None:
