@@ -88,13 +88,18 @@ def fault_plan(share: float) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Plan:
-    """Length in seconds, chance's seed, orders per second, kills per minute, share of faults."""
+    """Length in seconds, chance's seed, orders per second, kills per minute, share of faults.
+
+    It goes on beyond its length until there are `orders` and `kills`.
+    """
 
     seconds: float
     seed: int
     rate: float
     kills_per_minute: float
     faults: float
+    orders: int = 0
+    kills: int = 0
 
 
 # Whom it hits, how often in proportion.

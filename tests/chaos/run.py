@@ -73,7 +73,7 @@ def run(
     orders = Orders()
     with _staff():
         with _shoppers(plan, services, orders):
-            _kill_at_random(plan, fleet, embedded=redis is None)
+            _kill_at_random(plan, fleet, orders)
             fleet.heal()
             _set_faults(provider, 0)
         left = _wait_until_quiet(fleet)
@@ -179,12 +179,16 @@ def _staff() -> Iterator[None]:
         thread.join()
 
 
-def _kill_at_random(plan: Plan, fleet: Fleet, *, embedded: bool) -> None:
-    targets = EMBEDDED_TARGETS if embedded else TARGETS
+def _kill_at_random(plan: Plan, fleet: Fleet, orders: Orders) -> None:
+    targets = EMBEDDED_TARGETS if fleet.redis is None else TARGETS
     ends = time.monotonic() + plan.seconds
     pause = 60 / plan.kills_per_minute
     due = time.monotonic() + 1
-    while time.monotonic() < ends:
+    while (
+        time.monotonic() < ends
+        or len(orders.told) < plan.orders
+        or fleet.kills.total() < plan.kills
+    ):
         fleet.tend()
         # A schedule, not a pause after each: what a kill costs must not make them rarer.
         if time.monotonic() >= due:
@@ -227,7 +231,7 @@ def _tell(plan: Plan, figures: Figures, slow: Mapping[str, int]) -> None:
     lines = {
         "seed": plan.seed,
         "engine": connection.vendor,
-        "minutes": f"{plan.seconds / 60:.1f} (with healing {figures.seconds / 60:.1f})",
+        "minutes": f"{figures.seconds / 60:.1f}",
         "orders": f"{Order.objects.count()} {_counted(figures.orders.counts)}",
         "kills": f"{kills.total()} {_counted(kills)}",
         "halts": f"{figures.fleet.halts.total()} {_counted(figures.fleet.halts)}",

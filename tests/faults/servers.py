@@ -1,5 +1,6 @@
 """Database and message servers of a test's own, which it may freeze, kill and start again."""
 
+import json
 import os
 import pwd
 import shutil
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -70,6 +72,19 @@ class OwnRedis:
         """Whether a worker waits for messages."""
         with closing(redis.Redis(port=self.port, socket_timeout=5)) as client:
             return any(each["cmd"] == "brpop" for each in client.client_list())
+
+    def waiting(self, queue: str) -> int:
+        """How many messages lie in a queue."""
+        with closing(redis.Redis(port=self.port, socket_timeout=5)) as client:
+            return sum(
+                int(str(client.llen(key))) for key in client.scan_iter(f"*:{queue}", _type="list")
+            )
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """The messages that lie in a queue."""
+        with closing(redis.Redis(port=self.port, socket_timeout=5)) as client:
+            [key] = client.scan_iter(f"*:{queue}", _type="list")
+            return [json.loads(raw) for raw in client.lrange(key, 0, -1)]
 
     def kill(self) -> None:
         """End it at once; frozen or not."""
