@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from catalog.models import Provider
@@ -54,6 +54,9 @@ def check_start() -> bool:
 
     For every process that sends orders, before it takes the first one.
     """
+    # A worker may be started before the first migration; then there is nothing to send.
+    if BackupMark._meta.db_table not in connection.introspection.table_names():
+        return True
     with transaction.atomic():
         mark = _locked()
         written = _read()
