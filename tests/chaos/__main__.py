@@ -31,7 +31,12 @@ def _arguments() -> argparse.Namespace:
     length.add_argument("--seconds", type=float)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--rate", type=float, default=7.0, help="orders per second")
-    parser.add_argument("--orders", type=int, default=0, help="go on until there are so many")
+    parser.add_argument(
+        "--orders",
+        type=int,
+        default=0,
+        help="go on until there are so many, and then order no more",
+    )
     parser.add_argument("--least-kills", type=int, default=0, help="and so many kills")
     parser.add_argument("--kills", type=float, default=24.0, help="per minute")
     parser.add_argument("--faults", type=float, default=0.1, help="share of requests hit")

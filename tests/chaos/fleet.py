@@ -31,7 +31,10 @@ def exists(pid: int) -> bool:
 
 @dataclass
 class Member:
-    """One process that has to be there, under the process ID it has now."""
+    """One process that has to be there, under the process ID it has now.
+
+    `expected` while it was killed and is to come back.
+    """
 
     name: str
     role: str
@@ -39,6 +42,7 @@ class Member:
     pid: int = 0
     halted: bool = False
     starts: int = 0
+    expected: bool = False
 
 
 @dataclass
@@ -62,6 +66,7 @@ class Fleet:
     kills: Counter[str] = field(default_factory=Counter)
     halts: Counter[str] = field(default_factory=Counter)
     slow: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
     _leaving: list[Leaving] = field(default_factory=list)
     _later: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _ticket: "count[int]" = field(default_factory=count)
@@ -73,7 +78,10 @@ class Fleet:
     def start(self, member: Member) -> None:
         """Start it, or start it anew; a worker takes a new name each time."""
         if member.pid and exists(member.pid):
+            # Killed, and not gone yet.
+            self._after(0.2, lambda: self._come_back(member))
             return
+        member.expected = False
         member.starts += 1
         member.halted = False
         name = f"{member.name}-{member.starts}"
@@ -133,6 +141,7 @@ class Fleet:
             member.pid = 0
         else:
             _signal_group(pid, how)
+        member.expected = True
         self._after(self.chance.uniform(0.0, 1.5), lambda: self._come_back(member))
 
     def _come_back(self, member: Member) -> None:
@@ -175,6 +184,13 @@ class Fleet:
                 self.slow[each.role] += 1
                 _signal_group(each.pid, signal.SIGKILL)
                 self._leaving.remove(each)
+
+    def restart_ended(self) -> None:
+        """Start again what ended by itself; what was killed comes back by its own appointment."""
+        for member in self.members:
+            if not member.expected and not exists(member.pid):
+                self.ended[member.role] += 1
+                self.start(member)
 
     def heal(self) -> None:
         """Everything that is still to happen happens now, and every member runs."""

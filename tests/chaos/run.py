@@ -39,7 +39,7 @@ WORKERS = 3
 PROVIDERS = 4
 _OVER_HTTP = 0.25
 _STAFF_LOOKS_EVERY = 3.0
-_QUIET_WITHIN = 420.0
+_QUIET_WITHIN = 900.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run(
     fleet.start_all()
     wait_for_http(f"{settings.SITE_URL}/healthz")
     _set_faults(provider, plan.faults)
-    orders = Orders()
+    orders = Orders(most=plan.orders)
     with _staff():
         with _shoppers(plan, services, orders):
             _kill_at_random(plan, fleet, orders)
@@ -183,7 +183,7 @@ def _kill_at_random(plan: Plan, fleet: Fleet, orders: Orders) -> None:
     targets = EMBEDDED_TARGETS if fleet.redis is None else TARGETS
     ends = time.monotonic() + plan.seconds
     pause = 60 / plan.kills_per_minute
-    due = time.monotonic() + 1
+    due = look = time.monotonic() + 1
     while (
         time.monotonic() < ends
         or len(orders.told) < plan.orders
@@ -195,6 +195,10 @@ def _kill_at_random(plan: Plan, fleet: Fleet, orders: Orders) -> None:
             due += fleet.chance.uniform(0.5, 1.5) * pause
             [target] = fleet.chance.choices(list(targets), weights=list(targets.values()))
             fleet.hit(target)
+        # As docker-compose.yml's `restart: unless-stopped` does.
+        if time.monotonic() >= look:
+            look += 2
+            fleet.restart_ended()
         time.sleep(0.05)
 
 
@@ -235,6 +239,7 @@ def _tell(plan: Plan, figures: Figures, slow: Mapping[str, int]) -> None:
         "orders": f"{Order.objects.count()} {_counted(figures.orders.counts)}",
         "kills": f"{kills.total()} {_counted(kills)}",
         "halts": f"{figures.fleet.halts.total()} {_counted(figures.fleet.halts)}",
+        "ended by themselves": _counted(figures.fleet.ended),
         "did not end in time": _counted(Counter(slow)),
         "attempts": f"{Attempt.objects.count()} {_counted(Counter(attempts))}",
         "orders by dispatch": _counted(Counter(states)),

@@ -27,13 +27,19 @@ _PATIENCE = 240.0
 
 @dataclass
 class Orders:
-    """What was ordered, by token; guarded by the lock."""
+    """What was ordered, by token; guarded by the lock. Shopping ends at `most`, if there is one."""
+
+    most: int = 0
 
     told: set[uuid.UUID] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     slowest_page: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def are_enough(self) -> bool:
+        return 0 < self.most <= len(self.told)
 
     def note(self, token: uuid.UUID, way: str) -> None:
         with self.lock:
@@ -60,7 +66,8 @@ class Shopper:
         """In this process, as an import or an API would; some are withdrawn at once."""
         chance = random.Random(self.seed)
         while not self.stop.wait(chance.expovariate(1 / self.pause)):
-            self._place(chance)
+            if not self.orders.are_enough:
+                self._place(chance)
         connection.close()
 
     def _place(self, chance: random.Random) -> None:
@@ -103,7 +110,8 @@ class Shopper:
                     signed_in = True
             except (requests.RequestException, AssertionError, ValueError):
                 continue
-            self._order(visitor, chance)
+            if not self.orders.are_enough:
+                self._order(visitor, chance)
 
     def _order(self, visitor: Visitor, chance: random.Random) -> None:
         service = chance.choice(self.services)
