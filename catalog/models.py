@@ -1,13 +1,16 @@
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.encryption import EncryptedTextField
 from upstream.client import Client, Timeouts
+from upstream.errors import Kind
 from wallet.money import MoneyField, RateField
 
 
@@ -62,7 +65,10 @@ class Provider(models.Model):
     )
     balance = MoneyField(_("balance"), null=True, blank=True, editable=False)
     balance_checked_at = models.DateTimeField(_("balance checked"), null=True, editable=False)
-    # The hash of the last catalogue that was applied: an identical answer is not even parsed.
+    # Why the last answer was not kept as the balance; empty when it was.
+    balance_note = models.CharField(_("balance note"), max_length=200, blank=True, editable=False)
+    # The hash of the last list that was applied, and of what its prices were made with: an
+    # identical answer is not even parsed.
     catalogue_sha256 = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -77,8 +83,13 @@ class Provider(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def client(self) -> Client:
-        """A client for this provider; use it as a context manager, outside transactions."""
+    def client(self, rules: Mapping[str, Kind] | None = None) -> Client:
+        """A client for this provider; use it as a context manager, outside transactions.
+
+        `rules` are the meanings of its error texts, looked up unless they are given.
+        """
+        if rules is None:
+            rules = {rule.text: Kind(rule.kind) for rule in self.error_rules.all()}
         return Client(
             url=self.url,
             key=self.api_key,
@@ -88,7 +99,7 @@ class Provider(models.Model):
                 read=float(settings.UPSTREAM_READ_TIMEOUT),
                 total=float(settings.UPSTREAM_TOTAL_TIMEOUT),
             ),
-            rules={rule.text: rule.kind for rule in self.error_rules.all()},
+            rules=rules,
             error_wins=self.error_wins,
         )
 
@@ -256,7 +267,7 @@ class SyncRun(models.Model):
     outcome = models.CharField(
         _("outcome"), max_length=10, choices=Outcome.choices, default=Outcome.RUNNING
     )
-    started_at = models.DateTimeField(_("started"), auto_now_add=True)
+    started_at = models.DateTimeField(_("started"), default=timezone.now, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True)
     added = models.IntegerField(_("added"), default=0)
     changed = models.IntegerField(_("changed"), default=0)

@@ -221,6 +221,9 @@ class Attempt(models.Model):
     http_status = models.IntegerField(_("HTTP status"), null=True, blank=True)
     upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
     is_late = models.BooleanField(_("answered late"), default=False)
+    # The parameter that carried our request ID; empty when the provider has none, and then an
+    # unconfirmed attempt is never repeated.
+    request_param = models.CharField(_("request ID sent as"), max_length=40, blank=True)
     worker = models.CharField(_("worker"), max_length=100, blank=True)
     claimed_at = models.DateTimeField(_("claimed"), default=timezone.now)
     sending_at = models.DateTimeField(_("sending from"), null=True, blank=True)
@@ -358,6 +361,8 @@ class Gate(models.Model):
     open_until = models.DateTimeField(_("breaker open until"), null=True, blank=True)
     open_seconds = models.IntegerField(default=0, editable=False)
     probe_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Our balance there at the last probe of a funds pause, in the provider's currency.
+    balance_seen = MoneyField(null=True, blank=True, editable=False)
 
     class Meta:
         verbose_name = _("sending")

@@ -49,6 +49,8 @@ class Outcome(models.TextChoices):
     NOT_SENT = "not_sent", _("not sent")
     UNKNOWN = "unknown", _("unconfirmed")
     ABSENT = "absent", _("proved absent")  # it was sent, and it is proved that nothing was placed
+    # Unconfirmed, and sent once more under the same request ID, which the provider answers alike.
+    REPEATED = "repeated", _("repeated")
 
 
 # An attempt in one of these may have reached the provider: an order has at most one of them.

@@ -63,6 +63,13 @@ UPSTREAM_CONNECT_TIMEOUT = env.amount("UPSTREAM_CONNECT_TIMEOUT", "10", low="0.1
 UPSTREAM_READ_TIMEOUT = env.amount("UPSTREAM_READ_TIMEOUT", "30", low="0.1", high="60")
 UPSTREAM_TOTAL_TIMEOUT = env.amount("UPSTREAM_TOTAL_TIMEOUT", "35", low="0.2", high="120")
 
+# How often a young order's status is asked for, in seconds, and how many calls run at once.
+POLL_YOUNG_SECONDS = env.number("POLL_YOUNG_SECONDS", 120, low=1, high=3600)
+POLL_IN_FLIGHT = env.number("POLL_IN_FLIGHT", 4, low=1, high=64)
+# Refills: for how many days after the end (0: for ever), and how many hours after it at the earliest.
+REFILL_DAYS = env.number("REFILL_DAYS", 30, high=3650)
+REFILL_WAIT_HOURS = env.number("REFILL_WAIT_HOURS", 0, high=720)
+
 SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
 if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
     raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")

@@ -1,0 +1,229 @@
+"""Keeps the catalogue like the providers' lists: fetch, judge, compare, write what differs.
+
+The network comes first and outside of any transaction. A list that can't be trusted (none,
+empty, suddenly short) changes nothing. What an admin decides about a service (own texts, markup,
+pinned price, sold) is never written here, nor is "held", save that what vanished or came back
+is held.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from decimal import ROUND_DOWN, Decimal
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from catalog.bulk import insert_rows, update_rows
+from catalog.compare import Change, Stored, changes, is_in_line, is_short, vanished
+from catalog.models import Provider, Service, SyncRun
+from catalog.rows import Judged, judge_all, reason
+from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
+from upstream import parse
+from upstream.answers import Balance
+from upstream.errors import NotSent, Rejected, UpstreamError
+from wallet.money import LIMIT
+
+logger = logging.getLogger(__name__)
+
+# Raise it when rows are judged or priced differently: every list is then read again once.
+RULES = 1
+REFUSED_ROWS_KEPT = 200
+
+Report = Callable[[str], None]
+
+
+def noop(_: str) -> None:
+    """Reports to nobody."""
+
+
+class ListRefused(Exception):
+    """The list can't be trusted; the message says why. Nothing was changed."""
+
+
+def sync_all(*, report: Report = noop) -> list[SyncRun]:
+    """Sync every enabled provider, one after the other; one that fails doesn't stop the others."""
+    enabled = Provider.objects.filter(is_enabled=True)
+    return [sync_provider(provider, report=report) for provider in enabled]
+
+
+def sync_provider(
+    provider: Provider, *, report: Report = noop, accepts_short: bool = False
+) -> SyncRun:
+    """Bring the catalogue in line with the provider's list, and return the record of it.
+
+    Never raises for what the provider does: no usable answer is FAILED, a list that is empty or
+    suddenly short is REFUSED (a short one unless someone `accepts_short`), and both change
+    nothing. Two syncs of one provider wait for each other and don't undo each other's work.
+    """
+    run = SyncRun(provider=provider)
+    try:
+        _sync(provider, run, report, accepts_short=accepts_short)
+    except UpstreamError as error:
+        run.outcome, run.note = SyncRun.Outcome.FAILED, explain(error)[:300]
+    except ListRefused as refusal:
+        run.outcome, run.note = SyncRun.Outcome.REFUSED, str(refusal)
+    run.finished_at = timezone.now()
+    run.save(force_insert=True)
+    logger.info("catalogue of provider %s: %s %s", provider.pk, run.outcome, run.note)
+    return run
+
+
+def explain(error: UpstreamError) -> str:
+    """What went wrong with a read, in a sentence for staff."""
+    if isinstance(error, Rejected):
+        return _("The provider refused: %(text)s") % {"text": error.text}
+    if isinstance(error, NotSent):
+        return _("The provider could not be reached: %(reason)s") % {"reason": error}
+    return _("The provider gave no usable answer: %(reason)s") % {"reason": error}
+
+
+def _sync(provider: Provider, run: SyncRun, report: Report, *, accepts_short: bool) -> None:
+    report(_("Fetching the list of %(provider)s") % {"provider": provider})
+    with provider.client(rules={}) as client:
+        body = client.services_body()
+    fingerprint = _fingerprint(provider, body)
+    if fingerprint == provider.catalogue_sha256:
+        run.outcome = SyncRun.Outcome.UNCHANGED
+        return
+    listed = judge_all(parse.catalogue(body))
+    report(_("%(count)s services listed") % {"count": len(listed.facts)})
+    _note_refused(run, listed)
+    if not listed.facts:
+        raise ListRefused(_("The list is empty."))
+    run.outcome = SyncRun.Outcome.UNCHANGED
+    # Most lists bring nothing new, and finding that out needs no lock.
+    if not is_in_line(read_stored(provider.pk), listed, terms_of(provider)):
+        _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
+    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fingerprint)
+    provider.catalogue_sha256 = fingerprint
+
+
+def _fingerprint(provider: Provider, body: bytes) -> str:
+    """What the stored catalogue follows from, apart from what `reprice` takes care of."""
+    terms = terms_of(provider)
+    numbers = (terms.exchange_rate, *terms.markups)
+    plain = (None if number is None else number.normalize() for number in numbers)
+    prefix = " ".join(str(value) for value in (RULES, *plain))
+    return hashlib.sha256(prefix.encode() + b"\n" + body).hexdigest()
+
+
+def _note_refused(run: SyncRun, listed: Judged) -> None:
+    run.refused = len(listed.refused)
+    run.refused_rows = [list(row) for row in listed.refused[:REFUSED_ROWS_KEPT]]
+
+
+@transaction.atomic
+def _apply(
+    provider_id: int, run: SyncRun, listed: Judged, report: Report, *, accepts_short: bool
+) -> None:
+    """Write the differences, in one transaction that holds the provider's row."""
+    provider = Provider.objects.select_for_update(no_key=True).get(pk=provider_id)
+    stored = read_stored(provider_id)
+    if is_short(stored, listed) and not accepts_short:
+        raise ListRefused(
+            _("Too few of the services that were there are listed: the list has %(count)s.")
+            % {"count": len(listed.facts)}
+        )
+    add_categories(stored, {facts.category for facts in listed.facts.values()})
+    found = list(changes(stored, listed, terms_of(provider)))
+    gone = [known.pk for known in vanished(stored, listed)]
+    report(_("Writing %(count)s services") % {"count": len(found) + len(gone)})
+    _insert(provider, stored, [change for change in found if change.known is None])
+    _update(stored, [change for change in found if change.has_new_facts or change.has_new_price])
+    _move(gone, [change.known.pk for change in found if change.known and change.has_returned])
+    _count(run, found, listed)
+    run.vanished = len(gone)
+    if found or gone:  # else another sync, for which we waited, has done it all
+        run.outcome = SyncRun.Outcome.APPLIED
+
+
+def _insert(provider: Provider, stored: Stored, new: Iterable[Change]) -> None:
+    columns = ["provider_id", "is_held", "upstream_id", "category_id", *FACT_COLUMNS]
+    insert_rows(
+        Service,
+        [*columns, "price_rate", "position"],
+        (
+            (provider.pk, provider.holds_new_services, change.upstream_id, *_values(stored, change))
+            for change in new
+        ),
+    )
+
+
+def _update(stored: Stored, changed: Iterable[Change]) -> None:
+    now = timezone.now()
+    update_rows(
+        Service,
+        ["category_id", *FACT_COLUMNS, "price_rate", "position", "changed_at"],
+        (
+            (change.known.pk, *_values(stored, change), now)
+            for change in changed
+            if change.known is not None
+        ),
+    )
+
+
+def _values(stored: Stored, change: Change) -> tuple[object, ...]:
+    category, *facts = change.facts
+    heading = stored.categories[str(category)]
+    return (heading.pk, *facts, change.price_rate, change.position)
+
+
+def _move(gone: Iterable[int], back: Iterable[int]) -> None:
+    """Take off sale what vanished, and keep what came back there until a human releases it."""
+    now = timezone.now()
+    rows = [(pk, False, True, now) for pk in gone] + [(pk, True, True, now) for pk in back]
+    update_rows(Service, ["is_present", "is_held", "changed_at"], rows)
+
+
+def _count(run: SyncRun, found: Iterable[Change], listed: Judged) -> None:
+    for change in found:
+        run.added += change.known is None
+        run.changed += change.has_new_facts
+        run.repriced += change.has_new_price and not change.facts.refusal
+        run.returned += change.has_returned
+        if change.facts.refusal and change.upstream_id in listed.usable:
+            # Only its price, which the list doesn't say, is too high.
+            run.refused += 1
+            row = [change.upstream_id, change.facts.name, reason(change.facts.refusal)]
+            run.refused_rows = [*run.refused_rows, row][:REFUSED_ROWS_KEPT]
+
+
+def refresh_balances() -> int:
+    """Ask every enabled provider for our balance; returns how many told it."""
+    enabled = Provider.objects.filter(is_enabled=True)
+    return sum(refresh_balance(provider) is not None for provider in enabled)
+
+
+def refresh_balance(provider: Provider) -> Balance | None:
+    """Ask a provider for our balance there and store it; None when there is no usable answer.
+
+    A balance in another currency than the provider is set to isn't stored as if it were in
+    that one: `balance_note` says so, and so does the log, because all its prices are off too.
+    """
+    try:
+        with provider.client(rules={}) as client:
+            balance = client.balance()
+    except UpstreamError as error:
+        logger.warning("balance of provider %s: %s", provider.pk, error)
+        return None
+    provider.balance_note = _balance_note(provider, balance)
+    if provider.balance_note:
+        logger.warning("balance of provider %s: %s", provider.pk, provider.balance_note)
+    else:
+        provider.balance = balance.amount.quantize(Decimal("0.000001"), ROUND_DOWN)
+    provider.balance_checked_at = timezone.now()
+    provider.save(update_fields=["balance", "balance_note", "balance_checked_at"])
+    return balance
+
+
+def _balance_note(provider: Provider, balance: Balance) -> str:
+    if balance.currency and balance.currency.upper() != provider.currency.upper():
+        return _("The provider answers in %(answered)s and is set to %(expected)s.") % {
+            "answered": balance.currency[:8],
+            "expected": provider.currency,
+        }
+    if abs(balance.amount) > LIMIT:
+        return _("The balance is too large to be stored.")
+    return ""

@@ -1,0 +1,283 @@
+"""Who may send an order: the claim, the mark, and what happens to a lease that is over.
+
+queued → claimed → sending, each step one conditional update with the attempt number as its fence.
+A worker that was paused, and whose order went on without it, changes no row and sends nothing.
+Leases use the database's time, so a worker's wrong clock harms nobody.
+"""
+
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from catalog.models import Provider
+from orders import gates
+from orders.models import Attempt, Order
+from orders.states import Dispatch, Outcome
+from orders.timeline import Code, record
+from upstream.errors import Abort
+
+logger = logging.getLogger(__name__)
+
+CLAIM_LEASE = timedelta(seconds=20)
+# How long an order that must not run beside another on its link stands aside.
+ASIDE = timedelta(seconds=5)
+# How far a worker looks down the queue past orders that stand aside.
+_LOOK_AHEAD = 50
+
+
+class ClaimLost(Abort):
+    """The order is no longer this worker's: nothing was sent."""
+
+
+class AlreadyOut(Abort):
+    """An earlier attempt may have reached the provider: the database refused a second."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One worker's right to one attempt at sending one order.
+
+    `gate_was_clean` says that a good answer needs no change of the provider's gate.
+    """
+
+    order_id: int
+    attempt_id: int
+    attempt_no: int
+    provider: Provider
+    service_id: int
+    upstream_service: str
+    parameters: dict[str, str]
+    waited_for: str
+    gate_was_clean: bool
+
+
+def send_lease() -> timedelta:
+    """How long an order may stay marked: longer than any exchange with a provider can take."""
+    return timedelta(seconds=max(60, int(settings.UPSTREAM_TOTAL_TIMEOUT) + 25))
+
+
+@transaction.atomic
+def claim(order_id: int) -> Claim | None:
+    """Claim this order if it is due and its provider takes orders now."""
+    row = Order.objects.filter(pk=order_id, dispatch=Dispatch.QUEUED)
+    provider_id = row.values_list("provider_id", flat=True).first()
+    if provider_id is None:
+        return None
+    held = gates.lock_gate(provider_id)
+    busy = gates.in_flight(provider_id)
+    view = gates.view_of(held.gate)
+    order = _due().filter(pk=order_id).first()
+    if order is None:
+        return None
+    reason = _refusal(order.provider, view, len(busy))
+    if reason:
+        _wait(order, reason)
+        return None
+    if (order.service_id, order.link) in busy:
+        _due().filter(pk=order_id).update(not_before=Now() + ASIDE)
+        return None
+    return _take(order, view)
+
+
+@transaction.atomic
+def claim_next(provider_id: int) -> Claim | None:
+    """Claim the oldest due order of this provider that may run now."""
+    held = gates.lock_gate(provider_id)
+    busy = gates.in_flight(provider_id)
+    view = gates.view_of(held.gate)
+    if gates.refusal(view, in_flight=len(busy)):
+        return None
+    due = _due().filter(provider_id=provider_id, provider__is_enabled=True).order_by("pk")
+    queue = list(due.values_list("pk", "service_id", "link")[:_LOOK_AHEAD])
+    free = [pk for pk, *service_and_link in queue if tuple(service_and_link) not in busy]
+    if free:
+        return _take(_due().get(pk=free[0]), view)
+    aside = [pk for pk, *_ in queue]
+    Order.objects.filter(pk__in=aside, dispatch=Dispatch.QUEUED).update(not_before=Now() + ASIDE)
+    return None
+
+
+def _due() -> QuerySet[Order]:
+    return Order.objects.select_related("provider", "service").filter(
+        dispatch=Dispatch.QUEUED, not_before__lte=Now()
+    )
+
+
+def _refusal(provider: Provider, view: gates.View, in_flight: int) -> str:
+    if not provider.is_enabled:
+        return "disabled"
+    return gates.refusal(view, in_flight=in_flight)
+
+
+def _wait(order: Order, reason: str) -> None:
+    """Say once why the order waits; a free slot comes by itself and needs no words."""
+    if reason in {"busy", order.waiting_for}:
+        return
+    Order.objects.filter(pk=order.pk, dispatch=Dispatch.QUEUED).update(waiting_for=reason)
+    record(order, Code.WAITING, reason=reason)
+
+
+def _take(order: Order, view: gates.View) -> Claim | None:
+    number = order.attempt_no + 1
+    taken = Order.objects.filter(
+        pk=order.pk, dispatch=Dispatch.QUEUED, attempt_no=order.attempt_no, not_before__lte=Now()
+    ).update(dispatch=Dispatch.CLAIMED, attempt_no=number, lease_until=Now() + CLAIM_LEASE)
+    if not taken:
+        return None
+    attempt = Attempt.objects.create(
+        order=order,
+        number=number,
+        worker=worker_name(),
+        request_param=order.provider.idempotency_param,
+    )
+    return Claim(
+        order_id=order.pk,
+        attempt_id=attempt.pk,
+        attempt_no=number,
+        provider=order.provider,
+        service_id=order.service_id,
+        upstream_service=order.service.upstream_id,
+        parameters=_sent_parameters(order),
+        waited_for=order.waiting_for,
+        gate_was_clean=view.is_clean,
+    )
+
+
+def _sent_parameters(order: Order) -> dict[str, str]:
+    """The order's parameters and what this provider wants besides.
+
+    Seen at real panels: one refuses line-counted orders without `quantity`, though the others
+    count the lines; one takes a request ID and answers its repetition with the first order.
+    """
+    sent = dict(order.parameters)
+    if order.provider.comments_need_quantity and {"comments", "usernames"} & sent.keys():
+        sent.setdefault("quantity", str(order.quantity))
+    if order.provider.idempotency_param:
+        # The same for every attempt of this order, and for no other order.
+        sent[order.provider.idempotency_param] = str(order.client_token)
+    return sent
+
+
+def worker_name() -> str:
+    """Host, process and thread, for people who look into an attempt."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.current_thread().name}"[:100]
+
+
+def mark(claimed: Claim) -> None:
+    """Say, before the first byte leaves, that it may have left. Committed when this returns.
+
+    Raises ClaimLost when the order is no longer this worker's and AlreadyOut when an earlier
+    attempt may have reached the provider; nothing is sent then.
+    """
+    try:
+        with transaction.atomic():
+            _mark(claimed)
+    except IntegrityError:
+        raise AlreadyOut("an earlier attempt may have reached the provider") from None
+
+
+def _mark(claimed: Claim) -> None:
+    # The fence: the order must still be claimed, and by this very attempt.
+    mine = Order.objects.filter(
+        pk=claimed.order_id, dispatch=Dispatch.CLAIMED, attempt_no=claimed.attempt_no
+    )
+    if not mine.update(dispatch=Dispatch.SENDING, lease_until=Now() + send_lease(), sent_at=Now()):
+        raise ClaimLost("another worker or the customer was faster")
+    Attempt.objects.filter(pk=claimed.attempt_id).update(
+        outcome=Outcome.SENDING, sending_at=Now()
+    )
+    record(claimed.order_id, Code.SENDING, attempt=claimed.attempt_no)
+
+
+@dataclass(frozen=True)
+class Expired:
+    """What `release_leases` did: orders queued again, and those whose answer is lost."""
+
+    queued: int
+    unknown: int
+
+
+def release_leases(limit: int = 500) -> Expired:
+    """Take orders from workers that died or hang.
+
+    Claimed ones are queued again: the mark is fenced, so the old worker can't send any more.
+    Marked ones become unknown: a byte may have left, and they are never sent again by themselves.
+    """
+    over = Order.objects.filter(
+        dispatch__in=[Dispatch.CLAIMED, Dispatch.SENDING], lease_until__lte=Now()
+    )
+    queued = unknown = 0
+    for order in over.order_by("lease_until")[:limit]:
+        if order.dispatch == Dispatch.CLAIMED:
+            queued += _requeue(order)
+        else:
+            unknown += _lose(order)
+    return Expired(queued=queued, unknown=unknown)
+
+
+def _still(order: Order) -> Q:
+    # The same step of the same attempt, its lease still over.
+    return Q(
+        pk=order.pk,
+        dispatch=order.dispatch,
+        attempt_no=order.attempt_no,
+        lease_until__lte=Now(),
+    )
+
+
+@transaction.atomic
+def _requeue(order: Order) -> int:
+    moved = Order.objects.filter(_still(order)).update(
+        dispatch=Dispatch.QUEUED, lease_until=None, not_before=Now()
+    )
+    if moved:
+        _end_attempt(order, Outcome.NOT_SENT, "the worker was lost before sending")
+        logger.warning("claim expired order=%s attempt=%s", order.pk, order.attempt_no)
+    return moved
+
+
+@transaction.atomic
+def _lose(order: Order) -> int:
+    moved = Order.objects.filter(_still(order)).update(
+        dispatch=Dispatch.UNKNOWN, lease_until=None, attention="unknown"
+    )
+    if moved:
+        _end_attempt(order, Outcome.UNKNOWN, "the worker was lost after sending")
+        record(order, Code.UNKNOWN, attempt=order.attempt_no)
+        logger.warning("answer lost order=%s attempt=%s", order.pk, order.attempt_no)
+    return moved
+
+
+def _end_attempt(order: Order, outcome: Outcome, reason: str) -> None:
+    Attempt.objects.filter(
+        order=order,
+        number=order.attempt_no,
+        outcome__in=[Outcome.CLAIMED, Outcome.SENDING],
+    ).update(outcome=outcome, reason=reason, finished_at=Now())
+
+
+@transaction.atomic
+def block(claimed: Claim) -> None:
+    """Stop an order that was about to be sent a second time, and tell staff.
+
+    Only a fault in code or a hand in the database leads here; the order's own state can't be
+    trusted any more, so nothing sends or refunds it by itself.
+    """
+    Order.objects.filter(
+        pk=claimed.order_id, dispatch=Dispatch.CLAIMED, attempt_no=claimed.attempt_no
+    ).update(dispatch=Dispatch.UNKNOWN, lease_until=None, attention="resend_refused")
+    Attempt.objects.filter(pk=claimed.attempt_id, outcome=Outcome.CLAIMED).update(
+        outcome=Outcome.NOT_SENT,
+        reason="an earlier attempt may have reached the provider",
+        finished_at=Now(),
+    )
+    record(claimed.order_id, Code.UNKNOWN, attempt=claimed.attempt_no)
+    logger.error("second send refused order=%s attempt=%s", claimed.order_id, claimed.attempt_no)

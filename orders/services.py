@@ -1,0 +1,135 @@
+"""What a customer does with an order: place it, and take it back while it has not been sent."""
+
+import uuid
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import partial
+
+from django.db import IntegrityError, transaction
+from django.db.models import Case, Q, Value, When
+from django.utils import timezone
+
+from accounts.models import User
+from catalog.models import Service
+from orders.errors import DuplicateLink, PriceChanged, TokenReused
+from orders.models import Attempt, Order
+from orders.money import charge_order, lock_order, refund_order
+from orders.quotes import Filled, Quote, quote, read_form
+from orders.states import MAY_HAVE_REACHED, OPEN, Dispatch, Outcome, Status
+from orders.timeline import Code, record
+from orders.wakeups import kick
+from wallet.services import lock_account
+
+
+def place_order(
+    *,
+    customer: User,
+    service: Service,
+    values: Mapping[str, str],
+    client_token: uuid.UUID,
+    seen_charge: Decimal | None = None,
+    allow_duplicate: bool = False,
+    source: Order.Source = Order.Source.WEB,
+) -> Order:
+    """Create an order and take its charge from the wallet: both, or neither.
+
+    A token that was used before returns the first order when the content is the same. Raises
+    InvalidOrder, NotOnSale, PriceChanged (when `seen_charge` is not the charge), DuplicateLink,
+    TokenReused, InsufficientFunds or AccountFrozen, and then nothing is written.
+    """
+    filled = read_form(service, values)
+    try:
+        with transaction.atomic():
+            account = lock_account(customer.pk)
+            first = _similar(customer, service, filled, client_token)
+            if first is not None and first.client_token == client_token:
+                return _same(first, service, filled)
+            current = Service.objects.select_related("provider", "category").get(pk=service.pk)
+            agreed = quote(current, values)
+            if seen_charge is not None and seen_charge != agreed.charge:
+                raise PriceChanged(seen=seen_charge, now=agreed.charge)
+            if first is not None and not allow_duplicate:
+                raise DuplicateLink(first.pk)
+            order = _create(customer, agreed, client_token, source)
+            charge_order(account=account, order=order)
+            record(order, Code.PLACED, actor=customer, charge=str(order.charge))
+            # After the commit: a worker must never look for a row it cannot see yet. Robust: the
+            # order stands, so a broker that is away must not make the customer order again.
+            transaction.on_commit(partial(kick, order.pk), robust=True)
+            return order
+    except IntegrityError:
+        # The account's lock lets one form through at a time; this is for whoever goes round it.
+        first = Order.objects.filter(customer=customer, client_token=client_token).first()
+        if first is None:
+            raise
+        return _same(first, service, filled)
+
+
+def _similar(
+    customer: User, service: Service, filled: Filled, client_token: uuid.UUID
+) -> Order | None:
+    """The order made from this very form, else an active one of this service on this link."""
+    same_form = Q(client_token=client_token)
+    same_link = Q(service=service, link=filled.link, status__in=OPEN)
+    return (
+        Order.objects.of(customer.pk)
+        .filter(same_form | same_link)
+        .order_by(Case(When(same_form, then=Value(0)), default=Value(1)), "-pk")
+        .first()
+    )
+
+
+def _same(first: Order, service: Service, filled: Filled) -> Order:
+    if first.service_id != service.pk or first.parameters != filled.parameters:
+        raise TokenReused(f"order {first.pk} was placed with this token")
+    return first
+
+
+def _create(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
+    provider = agreed.service.provider
+    return Order.objects.create(
+        customer=customer,
+        service=agreed.service,
+        provider=provider,
+        source=source,
+        client_token=client_token,
+        order_type=agreed.order_type,
+        link=agreed.link,
+        parameters=agreed.parameters,
+        quantity=agreed.units,
+        price_rate=agreed.service.price_rate,
+        charge=agreed.charge,
+        cost=agreed.cost,
+        exchange_rate=provider.exchange_rate,
+        expected_charge=agreed.expected_charge,
+    )
+
+
+@transaction.atomic
+def withdraw(order_id: int, *, actor: User | None) -> bool:
+    """Cancel an order that has not been sent and refund it in full; False when it is too late.
+
+    Against a worker one of the two wins: its mark changes no row once the order is withdrawn,
+    and an order that is marked is not withdrawn.
+    """
+    locked = lock_order(order_id)
+    order = locked.order
+    if order.dispatch not in {Dispatch.QUEUED, Dispatch.CLAIMED}:
+        return False
+    attempts = Attempt.objects.filter(order=order)
+    if attempts.filter(outcome__in=MAY_HAVE_REACHED).exists():
+        return False  # queued by mistake: it may be at the provider
+    left = order.charge - order.refunded
+    if left:
+        refund_order(locked, amount=left, reference=f"order-{order.pk}", actor=actor)
+    order.dispatch = Dispatch.WITHDRAWN
+    order.status = Status.CANCELED
+    order.finished_at = timezone.now()
+    order.lease_until = None
+    order.waiting_for = ""
+    order.save(update_fields=["dispatch", "status", "finished_at", "lease_until", "waiting_for"])
+    attempts.filter(outcome=Outcome.CLAIMED).update(
+        outcome=Outcome.NOT_SENT, reason="withdrawn", finished_at=timezone.now()
+    )
+    record(order, Code.WITHDRAWN, actor=actor)
+    return True
