@@ -191,9 +191,7 @@ def _mark(claimed: Claim) -> None:
     )
     if not mine.update(dispatch=Dispatch.SENDING, lease_until=Now() + send_lease(), sent_at=Now()):
         raise ClaimLost("another worker or the customer was faster")
-    Attempt.objects.filter(pk=claimed.attempt_id).update(
-        outcome=Outcome.SENDING, sending_at=Now()
-    )
+    Attempt.objects.filter(pk=claimed.attempt_id).update(outcome=Outcome.SENDING, sending_at=Now())
     record(claimed.order_id, Code.SENDING, attempt=claimed.attempt_no)
 
 
