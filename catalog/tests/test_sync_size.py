@@ -1,0 +1,102 @@
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from catalog.models import Category, Provider, Service
+from catalog.sync import sync_provider
+from catalog.tests.panel import Panel, row
+from catalog.tests.test_sync import Outcome, state, writes
+
+MANY = 10_000
+
+
+def many(count: int = MANY) -> list[dict[str, Any]]:
+    return [row(at, category=f"Category {at % 300}") for at in range(1, count + 1)]
+
+
+def sync_counting(
+    provider: Provider, panel: Panel, rows: Iterable[Mapping[str, Any]]
+) -> CaptureQueriesContext:
+    panel.lists(rows)
+    with CaptureQueriesContext(connection) as queries:
+        run = sync_provider(provider)
+    assert run.outcome in {Outcome.APPLIED, Outcome.UNCHANGED}
+    return queries
+
+
+def test_ten_thousand_services_cost_a_handful_of_queries(provider: Provider, panel: Panel) -> None:
+    rows = many()
+
+    assert len(sync_counting(provider, panel, rows)) <= 20
+    assert Service.objects.count() == MANY
+    assert Category.objects.count() == 300
+
+    rows.reverse()
+    same = sync_counting(provider, panel, rows)
+    assert len(same) <= 3
+    assert writes(same) == []
+
+    before = state()
+    for one in rows[:100]:
+        one["rate"] = "1.25"
+    assert len(sync_counting(provider, panel, rows)) <= 8
+    after = state()
+    assert sum(after[one] != before[one] for one in before) == 100
+
+
+def test_fifty_thousand_services_cost_no_more_than_their_chunks(
+    provider: Provider, panel: Panel
+) -> None:
+    assert len(sync_counting(provider, panel, many(50_000))) <= 40
+    assert Service.objects.count() == 50_000
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_syncs_at_once_write_the_list_once(provider: Provider, panel: Panel) -> None:
+    """Both have fetched before either writes; without the provider's lock both would add all."""
+    panel.lists(many(1000))
+    panel.barrier = threading.Barrier(2)
+    added: list[int] = []
+
+    def sync() -> None:
+        added.append(sync_provider(Provider.objects.get()).added)
+        connection.close()
+
+    threads = [threading.Thread(target=sync) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(added) == [0, 1000]
+    assert Service.objects.count() == 1000
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_two_providers_that_name_the_same_new_categories_do_not_block_each_other(
+    provider: Provider, panel: Panel
+) -> None:
+    Provider.objects.create(name="Other", url=panel.url, api_key="k")
+    panel.lists(many(600))
+    panel.barrier = threading.Barrier(2)
+    outcomes: list[str] = []
+
+    def sync(name: str) -> None:
+        outcomes.append(sync_provider(Provider.objects.get(name=name)).outcome)
+        connection.close()
+
+    threads = [threading.Thread(target=sync, args=[name]) for name in ("Panel", "Other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert outcomes == [Outcome.APPLIED, Outcome.APPLIED]
+    assert Service.objects.count() == 1200
+    assert Category.objects.count() == 300
