@@ -50,6 +50,8 @@ SITE_NAME = env.text("SITE_NAME", "Panel")
 CURRENCY = env.text("CURRENCY", "USD").upper()
 if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
     raise ImproperlyConfigured("CURRENCY must be a currency code such as USD")
+# How a customer adds funds, shown on the wallet page as plain text.
+TOP_UP_INSTRUCTIONS = env.text("TOP_UP_INSTRUCTIONS")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
@@ -111,6 +113,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.PersonalLocaleMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -129,6 +132,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.site",
+                "wallet.context_processors.balance",
             ],
         },
     },
@@ -226,6 +231,8 @@ ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
 
 EMAIL_URL = env.text("EMAIL_URL", "consolemail://")
 try:
