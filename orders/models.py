@@ -112,6 +112,11 @@ class Order(models.Model):
     class Meta:
         verbose_name = _("order")
         verbose_name_plural = _("orders")
+        permissions = [
+            ("refund_order", "Can refund an order"),
+            ("ask_provider", "Can check, refill and cancel orders"),
+            ("resolve_order", "Can settle an unconfirmed order"),
+        ]
         ordering = ["-pk"]
         indexes = [
             models.Index(fields=["customer", "-id"], name="order_of_customer"),
@@ -367,6 +372,7 @@ class Gate(models.Model):
     class Meta:
         verbose_name = _("sending")
         verbose_name_plural = _("sending")
+        permissions = [("pause_gate", "Can pause and resume sending")]
 
     def __str__(self) -> str:
         return str(self.provider)

@@ -26,6 +26,10 @@ class Account(models.Model):
     class Meta:
         verbose_name = _("wallet")
         verbose_name_plural = _("wallets")
+        permissions = [
+            ("top_up_account", "Can credit a top-up"),
+            ("adjust_account", "Can adjust a balance"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(balance__gte=0), name="account_balance_not_negative"

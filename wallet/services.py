@@ -94,15 +94,18 @@ def top_up(
 
 
 @transaction.atomic
-def adjust(*, user: User, amount: Decimal, note: str, actor: User) -> Entry:
-    """Correct a balance up or down, with a reason; staff only."""
+def adjust(*, user: User, amount: Decimal, note: str, actor: User, reference: str = "") -> Entry:
+    """Correct a balance up or down, with a reason; staff only.
+
+    The same reference is posted once and then raises AlreadyPosted.
+    """
     if not note.strip():
         raise InvalidAmount("an adjustment needs a reason")
     return post(
         account=lock_account(user.pk),
         kind=Entry.Kind.ADJUSTMENT,
         amount=amount,
-        reference=f"adjustment-{uuid.uuid4()}",
+        reference=reference or f"adjustment-{uuid.uuid4()}",
         actor=actor,
         note=note,
     )

@@ -1,0 +1,91 @@
+"""Users and groups in the admin; sign-in goes through the same door as the customers'."""
+
+from typing import Any
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from accounts.models import User
+from accounts.staff import StaffAdmin
+
+# Rate limits and two-factor sign-in count for staff too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+admin.site.unregister(Group)
+
+# Who is staff and what they may do is an owner's business.
+_POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+class NewUserForm(UserCreationForm):  # type: ignore[misc] # unfold has no types
+    class Meta:
+        model = User
+        fields = ("email",)
+
+
+class EditUserForm(UserChangeForm):  # type: ignore[misc]
+    class Meta:
+        model = User
+        fields = "__all__"
+
+
+@admin.register(User)
+class EmailUserAdmin(UserAdmin[User], StaffAdmin):
+    """Users, known by e-mail address; switched off instead of deleted."""
+
+    form = EditUserForm
+    add_form = NewUserForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("email", "name", "is_active", "is_staff", "date_joined")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    search_fields = ("email", "name")
+    ordering = ("-pk",)
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("email", "password", "name", "is_active")}),
+        (_("Preferences"), {"fields": ("language", "time_zone")}),
+        (_("Rights"), {"fields": _POWERS}),
+        (_("Dates"), {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        fixed = tuple(super().get_readonly_fields(request, obj))
+        return fixed if _is_owner(request) else (*fixed, *_POWERS)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Only an owner may touch a member of staff: a new password would be a way to their rights."""
+        if (
+            obj is not None
+            and obj.is_staff
+            and obj.pk != request.user.pk
+            and not _is_owner(request)
+        ):
+            return False
+        return super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(Group)
+class RoleAdmin(GroupAdmin, StaffAdmin):
+    """Groups; only an owner hands out rights."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return _is_owner(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
+        return _is_owner(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
+        return _is_owner(request)
+
+
+def _is_owner(request: HttpRequest) -> bool:
+    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser

@@ -1,0 +1,703 @@
+"""Orders in the admin: everything can be looked at, and changed only by the desk's own verbs."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeDateTimeFilter,
+    RelatedDropdownFilter,
+)
+from unfold.paginator import InfinitePaginator
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from accounts.models import User
+from accounts.staff import (
+    Dialog,
+    DialogForm,
+    ReadOnlyAdmin,
+    ReasonForm,
+    Refusals,
+    column,
+    dialog,
+    figure,
+    staff_member,
+)
+from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
+from catalog.models import ErrorRule, Provider
+from orders import desk, following, requests
+from orders.errors import NotPossible
+from orders.models import Attempt, Gate, Order, Request
+from orders.states import Dispatch, Status
+from orders.timeline import lines
+from upstream.errors import Kind
+from upstream.verdicts import normalise
+from wallet.admin import REFUSALS as WALLET_REFUSALS
+from wallet.admin import entries_table
+from wallet.models import Entry
+from wallet.money import LIMIT, STEP
+
+REFUSALS: Refusals = {NotPossible: str, **WALLET_REFUSALS, **UPSTREAM_REFUSALS}
+
+STATUS_COLOURS: dict[str, str] = {
+    Status.PENDING: "info",
+    Status.PROCESSING: "info",
+    Status.IN_PROGRESS: "primary",
+    Status.COMPLETED: "success",
+    Status.PARTIAL: "warning",
+    Status.CANCELED: "danger",
+}
+DISPATCH_COLOURS: dict[str, str] = {
+    Dispatch.ACCEPTED: "success",
+    Dispatch.UNKNOWN: "danger",
+    Dispatch.REJECTED: "warning",
+    Dispatch.SENDING: "primary",
+    Dispatch.CLAIMED: "primary",
+    Dispatch.QUEUED: "info",
+    Dispatch.WITHDRAWN: "default",
+    Dispatch.CHILD: "default",
+}
+
+
+class RefundForm(ReasonForm):
+    amount = forms.DecimalField(
+        label=_("Amount"),
+        required=False,
+        min_value=STEP,
+        max_value=LIMIT,
+        max_digits=15,
+        decimal_places=5,
+        help_text=_("Empty: all that is left."),
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"inputmode": "decimal", "step": "any"}),
+    )
+    field_order = ["amount", "reason"]
+
+    def facts(self) -> list[tuple[Any, Any]]:
+        order: Order = self.target
+        return [
+            (_("Charge"), figure(order.charge)),
+            (_("Refunded"), figure(order.refunded)),
+            (_("Left"), figure(left_of(order))),
+        ]
+
+    def clean_amount(self) -> Decimal | None:
+        amount: Decimal | None = self.cleaned_data["amount"]
+        if amount is not None and amount > left_of(self.target):
+            raise forms.ValidationError(
+                _("There is only %(left)s left to refund.") % {"left": figure(left_of(self.target))}
+            )
+        return amount
+
+
+class BindForm(ReasonForm):
+    upstream_id = forms.CharField(
+        label=_("Upstream ID"),
+        max_length=64,
+        help_text=_("The order's ID in the provider's own list."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+    field_order = ["upstream_id", "reason"]
+
+    def facts(self) -> list[tuple[Any, Any]]:
+        return _evidence(self.target)
+
+
+class UnknownForm(ReasonForm):
+    def facts(self) -> list[tuple[Any, Any]]:
+        return _evidence(self.target)
+
+
+class MeaningForm(DialogForm):
+    kind = forms.ChoiceField(
+        label=_("This text means"),
+        choices=[each for each in KINDS if each[0] != Kind.UNRECOGNISED],
+        widget=UnfoldAdminSelectWidget,
+    )
+
+    def facts(self) -> list[tuple[Any, Any]]:
+        attempt = unrecognised(self.target)
+        return [
+            (_("Provider"), self.target.provider),
+            (_("Text"), attempt.reason if attempt else None),
+        ]
+
+
+def left_of(order: Order) -> Decimal:
+    """What can still be refunded."""
+    return Decimal(order.charge - order.refunded)
+
+
+def unrecognised(order: Order) -> Attempt | None:
+    """The last attempt whose error text nobody has explained yet."""
+    return order.attempts.filter(kind=Kind.UNRECOGNISED).order_by("-number").first()
+
+
+def _evidence(order: Order) -> list[tuple[Any, Any]]:
+    last = order.attempts.order_by("-number").first()
+    if last is None:
+        return []
+    return [
+        (_("Service"), order.service),
+        (_("Link"), order.link),
+        (_("Sent"), last.sending_at),
+        (_("What is known"), last.reason),
+        (_("Answer"), last.answer[:300]),
+    ]
+
+
+class AttentionFilter(DropdownFilter):  # type: ignore[misc] # unfold has no types
+    """Orders that somebody should look at."""
+
+    title = _("attention")
+    parameter_name = "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
+        return [("any", _("needs attention")), ("unknown", _("unconfirmed"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:  # noqa: ARG002
+        if self.value() == "any":
+            return queryset.exclude(attention="")
+        if self.value() == "unknown":
+            return queryset.filter(dispatch=Dispatch.UNKNOWN)
+        return queryset
+
+
+def matching(term: str) -> Q:
+    """The orders that a search means: an ID of ours or theirs, an e-mail address, or a link.
+
+    Each kind is looked up in its own index; only a link is searched for within the text.
+    """
+    word = term.strip()
+    number = word.removeprefix("#")
+    if "@" in word and "/" not in word and not word.startswith("@"):
+        return Q(customer__in=User.objects.filter(email__istartswith=word))
+    # With the provider named, the unique index on (provider, upstream ID) finds it.
+    theirs = Q(provider__in=Provider.objects.values("pk"), upstream_id=number)
+    if number.isascii() and number.isdecimal() and len(number) <= 18:
+        return theirs | Q(pk=int(number))
+    return theirs | Q(link__icontains=word)
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    """Orders: no page of the admin edits their state or money; dialogs call the desk's functions."""
+
+    list_display = (
+        "id", "status_column", "dispatch_column", "provider", "service_column", "customer",
+        "charge_column", "cost_column", "link_column", "created_at",
+    )  # fmt: skip
+    list_filter = (
+        ("status", ChoicesDropdownFilter),
+        ("dispatch", ChoicesDropdownFilter),
+        AttentionFilter,
+        ("provider", RelatedDropdownFilter),
+        ("service", AutocompleteSelectFilter),
+        ("customer", AutocompleteSelectFilter),
+        ("created_at", RangeDateTimeFilter),
+    )
+    # The fields are searched by `get_search_results`; this makes the search box appear.
+    search_fields = ("id",)
+    search_help_text = _("Search by our ID, the provider's ID, e-mail or link")
+    # A table of a million rows is paged without being counted.
+    paginator = InfinitePaginator
+    list_disable_select_all = True
+    actions = None
+    actions_detail = (
+        "check_now", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
+        "resend_unknown", "explain",
+    )  # fmt: skip
+    change_form_outer_after_template = "admin/orders/order/sections.html"
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("status_column", "dispatch_column", "attention"),
+                    ("customer", "service", "provider"), "link", "parameters",
+                    ("quantity", "start_count", "remains"),
+                )
+            },
+        ),
+        (
+            _("Money"),
+            {
+                "fields": (
+                    ("charge_column", "refunded_column", "left_column"),
+                    ("cost_column", "price_rate", "exchange_rate"),
+                    ("expected_charge", "upstream_charge"),
+                )
+            },
+        ),
+        (
+            _("At the provider"),
+            {
+                "fields": (
+                    ("upstream_id", "raw_status", "polled_at"),
+                    ("attempt_no", "not_before", "waiting_for"),
+                )
+            },
+        ),
+        (
+            _("Dates"),
+            {"fields": (("created_at", "sent_at", "finished_at"), ("source", "order_type", "parent"))},
+        ),
+    )  # fmt: skip
+    readonly_fields = (
+        "status_column", "dispatch_column", "charge_column", "refunded_column", "left_column",
+        "cost_column",
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
+        queryset: QuerySet[Order] = super().get_queryset(request)
+        return queryset.select_related("provider", "service", "customer").defer(
+            "provider__api_key", "service__description", "service__own_description"
+        )
+
+    def get_search_results(
+        self,
+        request: HttpRequest,  # noqa: ARG002
+        queryset: QuerySet[Order],
+        search_term: str,
+    ) -> tuple[QuerySet[Order], bool]:
+        return (queryset.filter(matching(search_term)) if search_term.strip() else queryset), False
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only the buttons that do something for this order now."""
+        order = self.get_object(request, str(object_id))
+        possible = _possible(order) if order else set()
+        prefix = f"{self.opts.app_label}_{self.opts.model_name}_"
+        return [
+            action
+            for action in super().get_actions_detail(request, object_id)
+            if action.action_name.removeprefix(prefix) in possible
+        ]
+
+    def has_ask_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("orders.ask_provider")
+
+    def has_refund_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("orders.refund_order")
+
+    def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("orders.resolve_order")
+
+    def has_explain_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("catalog.add_errorrule")
+
+    @column(_("status"), ordering="status", label=STATUS_COLOURS)
+    def status_column(self, order: Order) -> tuple[str, Any]:
+        return order.status, order.get_status_display()
+
+    @column(_("dispatch"), ordering="dispatch", label=DISPATCH_COLOURS)
+    def dispatch_column(self, order: Order) -> tuple[str, Any]:
+        return order.dispatch, order.get_dispatch_display()
+
+    @column(_("service"))
+    def service_column(self, order: Order) -> Any:
+        title = order.service.title
+        short = title if len(title) <= 40 else f"{title[:39]}…"
+        return format_html('<span title="{}">{} · {}</span>', title, order.service_id, short)
+
+    @column(_("link"))
+    def link_column(self, order: Order) -> Any:
+        short = order.link if len(order.link) <= 32 else f"{order.link[:31]}…"
+        return format_html('<span title="{}">{}</span>', order.link, short)
+
+    @column(_("charge"))
+    def charge_column(self, order: Order) -> str:
+        return figure(order.charge)
+
+    @column(_("cost"))
+    def cost_column(self, order: Order) -> str:
+        return figure(order.cost)
+
+    @column(_("refunded"))
+    def refunded_column(self, order: Order) -> str:
+        return figure(order.refunded)
+
+    @column(_("left"))
+    def left_column(self, order: Order) -> str:
+        return figure(left_of(order))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        order = self.get_object(request, object_id) if object_id else None
+        context = {"sections": _sections(order) if order else [], **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    @dialog(
+        Dialog(
+            title=_("Check now"),
+            button=_("Ask the provider"),
+            permission="ask",
+            icon="sync",
+            text=_("Asks the provider for the order's status and applies the answer."),
+            refusals=REFUSALS,
+        )
+    )
+    def check_now(self, request: HttpRequest, form: Any, order: Order) -> Any:  # noqa: ARG002
+        return _("The order is: %(status)s.") % {
+            "status": following.check_now(order.pk).get_status_display()
+        }
+
+    @dialog(
+        Dialog(
+            title=_("Refund"),
+            button=_("Refund"),
+            permission="refund",
+            icon="undo",
+            form=RefundForm,
+            is_dangerous=True,
+            refusals=REFUSALS,
+        )
+    )
+    def refund(self, request: HttpRequest, form: RefundForm, order: Order) -> Any:
+        entry = desk.refund(
+            order_id=order.pk,
+            amount=form.cleaned_data["amount"],
+            reason=form.cleaned_data["reason"],
+            actor=staff_member(request),
+            token=form.cleaned_data["token"],
+        )
+        return _("%(amount)s refunded.") % {"amount": figure(entry.amount)}
+
+    @dialog(
+        Dialog(
+            title=_("Refill"),
+            button=_("Request a refill"),
+            permission="ask",
+            icon="autorenew",
+            refusals=REFUSALS,
+        )
+    )
+    def refill(self, request: HttpRequest, form: Any, order: Order) -> Any:  # noqa: ARG002
+        requests.request_refill(order_id=order.pk, actor=staff_member(request))
+        return _("Refill requested; the provider may refuse.")
+
+    @dialog(
+        Dialog(
+            title=_("Cancel order"),
+            button=_("Cancel this order"),
+            permission="ask",
+            icon="cancel",
+            text=_(
+                "An order that was not sent is withdrawn and refunded; else the provider is asked."
+            ),
+            is_dangerous=True,
+            refusals=REFUSALS,
+        )
+    )
+    def cancel(self, request: HttpRequest, form: Any, order: Order) -> Any:  # noqa: ARG002
+        asked = requests.cancel_order(order_id=order.pk, actor=staff_member(request))
+        if asked is None:
+            return _("The order was withdrawn before it was sent, and refunded.")
+        return _("Cancel requested; the provider may refuse.")
+
+    @dialog(
+        Dialog(
+            title=_("Found at the provider"),
+            button=_("Bind to this ID"),
+            permission="resolve",
+            icon="link",
+            form=BindForm,
+            text=_("The order is in the provider's list: it goes on under the ID given there."),
+            refusals=REFUSALS,
+        )
+    )
+    def bind_unknown(self, request: HttpRequest, form: BindForm, order: Order) -> Any:
+        upstream_id = form.cleaned_data["upstream_id"]
+        desk.bind_unknown(
+            order_id=order.pk,
+            upstream_id=upstream_id,
+            reason=form.cleaned_data["reason"],
+            actor=staff_member(request),
+        )
+        return _("The order is bound to %(id)s.") % {"id": upstream_id}
+
+    @dialog(
+        Dialog(
+            title=_("Refund unconfirmed order"),
+            button=_("Refund in full"),
+            permission="resolve",
+            icon="undo",
+            form=UnknownForm,
+            is_dangerous=True,
+            text=_("The customer gets the whole charge back; the order is not sent again."),
+            refusals=REFUSALS,
+        )
+    )
+    def refund_unknown(self, request: HttpRequest, form: UnknownForm, order: Order) -> Any:
+        desk.refund_unknown(
+            order_id=order.pk, reason=form.cleaned_data["reason"], actor=staff_member(request)
+        )
+        return _("The order is refunded in full.")
+
+    @dialog(
+        Dialog(
+            title=_("Send again"),
+            button=_("It is not there: send again"),
+            permission="resolve",
+            icon="send",
+            form=UnknownForm,
+            is_dangerous=True,
+            text=_(
+                "Only when you looked at the provider's own list and the order is not there: "
+                "if it is, the customer's order will be placed twice."
+            ),
+            refusals=REFUSALS,
+        )
+    )
+    def resend_unknown(self, request: HttpRequest, form: UnknownForm, order: Order) -> Any:
+        desk.resend_unknown(
+            order_id=order.pk, reason=form.cleaned_data["reason"], actor=staff_member(request)
+        )
+        return _("The order waits to be sent again.")
+
+    @dialog(
+        Dialog(
+            title=_("What does this error mean?"),
+            button=_("Remember"),
+            permission="explain",
+            icon="rule",
+            form=MeaningForm,
+            text=_(
+                "From now on this provider's text has this meaning. "
+                "The order itself stays as it is until you settle it."
+            ),
+            refusals=REFUSALS,
+        )
+    )
+    def explain(self, request: HttpRequest, form: MeaningForm, order: Order) -> Any:  # noqa: ARG002
+        attempt = unrecognised(order)
+        text = normalise(attempt.reason)[:300] if attempt else ""
+        if not text:
+            raise NotPossible(_("No unrecognised answer of this order has a text."))
+        ErrorRule.objects.update_or_create(
+            provider_id=order.provider_id,
+            text=text,
+            defaults={"kind": form.cleaned_data["kind"]},
+        )
+        return _("The text is remembered.")
+
+
+def _possible(order: Order) -> set[str]:
+    """The names of the actions that make sense for the order as it is."""
+    now = timezone.now()
+    if order.dispatch == Dispatch.UNKNOWN:
+        settle = {"bind_unknown", "refund_unknown", "resend_unknown"}
+        return settle | ({"explain"} if unrecognised(order) else set())
+    names = set()
+    if order.upstream_id:
+        names.add("check_now")
+    if left_of(order) > 0 and order.dispatch == Dispatch.ACCEPTED:
+        names.add("refund")
+    if not requests.refill_refusal(order, now):
+        names.add("refill")
+    if not requests.cancel_refusal(order, now):
+        names.add("cancel")
+    return names
+
+
+def _sections(order: Order) -> list[dict[str, Any]]:
+    """The tables under an order: timeline, attempts, money, requests, part orders."""
+    made = [
+        (_("Timeline"), _timeline(order)),
+        (_("Attempts"), _attempts(order)),
+        (_("Money"), entries_table(Entry.objects.filter(order_number=order.pk).select_related("actor"))),
+        (_("Refills and cancels"), _requests(order)),
+        (_("Part orders"), _children(order)),
+    ]  # fmt: skip
+    return [{"title": title, "table": table} for title, table in made if table["rows"]]
+
+
+def _timeline(order: Order) -> dict[str, Any]:
+    rows = [
+        [
+            line.event.at,
+            line.title,
+            ", ".join(f"{name}: {value}" for name, value in line.values.items()) or "–",
+            line.event.actor or "–",
+        ]
+        for line in lines(order, for_staff=True)
+    ]
+    return {"headers": [_("when"), _("what"), _("details"), _("who")], "rows": rows}
+
+
+def _attempts(order: Order) -> dict[str, Any]:
+    rows = [
+        [
+            attempt.number,
+            attempt.get_outcome_display(),
+            " · ".join(part for part in (attempt.kind, attempt.reason) if part) or "–",
+            attempt.http_status or "–",
+            attempt.answer or "–",
+            attempt.upstream_id or "–",
+            attempt.claimed_at,
+            attempt.finished_at or "–",
+        ]
+        for attempt in order.attempts.order_by("number")
+    ]
+    headers = [
+        _("number"), _("outcome"), _("reason"), "HTTP", _("answer"), _("upstream ID"),
+        _("claimed"), _("finished"),
+    ]  # fmt: skip
+    return {"headers": headers, "rows": rows}
+
+
+def _requests(order: Order) -> dict[str, Any]:
+    rows = [
+        [
+            each.created_at,
+            each.get_kind_display(),
+            each.get_state_display(),
+            each.upstream_id or "–",
+            each.raw_status or "–",
+            each.answer or "–",
+            each.requested_by or "–",
+        ]
+        for each in order.requests.select_related("requested_by")
+    ]
+    headers = [
+        _("requested"), _("kind"), _("state"), _("upstream ID"), _("provider's status"),
+        _("answer"), _("by"),
+    ]  # fmt: skip
+    return {"headers": headers, "rows": rows}
+
+
+def _children(order: Order) -> dict[str, Any]:
+    rows = [
+        [
+            format_html(
+                '<a href="{}">#{}</a>',
+                reverse("admin:orders_order_change", args=[child.pk]),
+                child.pk,
+            ),
+            child.upstream_id,
+            child.get_status_display(),
+            child.quantity,
+            "–" if child.remains is None else child.remains,
+        ]
+        for child in order.children.order_by("pk")[:200]
+    ]
+    headers = [_("order"), _("upstream ID"), _("status"), _("quantity"), _("remains")]
+    return {"headers": headers, "rows": rows}
+
+
+@admin.register(Request)
+class RequestAdmin(ReadOnlyAdmin):
+    """Refills and cancels on their way."""
+
+    list_display = (
+        "id", "order", "kind", "state_column", "provider", "upstream_id", "raw_status",
+        "requested_by", "created_at",
+    )  # fmt: skip
+    list_filter = (
+        ("kind", ChoicesDropdownFilter),
+        ("state", ChoicesDropdownFilter),
+        ("provider", RelatedDropdownFilter),
+    )
+    list_select_related = ("order", "provider", "requested_by")
+    search_fields = ("=order__id", "=upstream_id")
+    paginator = InfinitePaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
+        return super().get_queryset(request).defer("provider__api_key")  # type: ignore[no-any-return]
+
+    @column(
+        _("state"),
+        ordering="state",
+        label={"unknown": "danger", "rejected": "warning", "completed": "success"},
+    )
+    def state_column(self, asked: Request) -> tuple[str, Any]:
+        return asked.state, asked.get_state_display()
+
+
+class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
+    """Whether orders go to this provider now. Pausing is done by the page's buttons."""
+
+    model = Gate
+    extra = 0
+    max_num = 1
+    can_delete = False
+    fields = ("max_in_flight", "pause", "pause_note", "paused_at", "open_until")
+    readonly_fields = ("pause", "pause_note", "paused_at", "open_until")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+
+@admin.register(Provider)
+class SendingProviderAdmin(ProviderAdmin):
+    """Providers, with whether orders may be sent to them."""
+
+    inlines = (GateInline,)
+    list_display = (*ProviderAdmin.list_display, "sending")
+    list_select_related = ("gate",)
+    actions_detail = (*ProviderAdmin.actions_detail, "pause", "resume")
+
+    @column(_("sending"), label={"on": "success", "off": "danger"})
+    def sending(self, provider: Provider) -> tuple[str, Any]:
+        gate = getattr(provider, "gate", None)
+        if gate is None or not gate.pause:
+            return "on", _("on")
+        return "off", gate.get_pause_display()
+
+    def has_pause_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("orders.pause_gate")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        is_paused = Gate.objects.filter(provider_id=object_id).exclude(pause="").exists()
+        useless = "pause" if is_paused else "resume"
+        return [
+            action
+            for action in super().get_actions_detail(request, object_id)
+            if not action.action_name.endswith(f"_{useless}")
+        ]
+
+    @dialog(
+        Dialog(
+            title=_("Pause sending"),
+            button=_("Pause"),
+            permission="pause",
+            icon="pause",
+            form=ReasonForm,
+            text=_("Orders stay in the queue until sending is resumed."),
+        )
+    )
+    def pause(self, request: HttpRequest, form: ReasonForm, provider: Provider) -> Any:  # noqa: ARG002
+        Gate.objects.update_or_create(
+            provider=provider,
+            defaults={
+                "pause": Gate.Pause.MANUAL,
+                "pause_note": form.cleaned_data["reason"],
+                "paused_at": timezone.now(),
+            },
+        )
+        return _("Sending is paused.")
+
+    @dialog(
+        Dialog(title=_("Resume sending"), button=_("Resume"), permission="pause", icon="play_arrow")
+    )
+    def resume(self, request: HttpRequest, form: DialogForm, provider: Provider) -> Any:  # noqa: ARG002
+        Gate.objects.filter(provider=provider).update(pause="", pause_note="", paused_at=None)
+        return _("Sending goes on.")

@@ -1,0 +1,221 @@
+"""Wallets and the ledger in the admin: money moves through two dialogs and nowhere else."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
+
+from accounts.staff import (
+    Dialog,
+    DialogForm,
+    ReadOnlyAdmin,
+    ReasonForm,
+    Refusals,
+    StaffAdmin,
+    column,
+    dialog,
+    figure,
+    staff_member,
+)
+from wallet.errors import AlreadyPosted, InsufficientFunds, InvalidAmount
+from wallet.models import Account, Entry
+from wallet.money import LIMIT, STEP
+from wallet.services import adjust, top_up
+
+REFUSALS: Refusals = {
+    AlreadyPosted: lambda _exc: _("This was done a moment ago; it is not done twice."),
+    InsufficientFunds: lambda exc: (
+        _("The balance would fall below nothing: %(missing)s is missing.")
+        % {"missing": figure(exc.missing)}
+    ),
+    InvalidAmount: lambda _exc: _("This amount can't be posted."),
+}
+
+
+def _amount_field(label: Any, *, low: Decimal, help_text: Any = "") -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label,
+        min_value=low,
+        max_value=LIMIT,
+        max_digits=15,
+        decimal_places=5,
+        help_text=help_text,
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"inputmode": "decimal", "step": "any"}),
+    )
+
+
+class TopUpForm(DialogForm):
+    amount = _amount_field(_("Amount"), low=STEP)
+    note = forms.CharField(
+        label=_("Note"),
+        max_length=300,
+        required=False,
+        help_text=_("Where the money came from, such as a bank reference."),
+        widget=UnfoldAdminTextInputWidget,
+    )
+
+    def facts(self) -> list[tuple[Any, Any]]:
+        return [(_("Customer"), self.target), (_("Balance"), figure(self.target.balance))]
+
+
+class AdjustForm(ReasonForm):
+    amount = _amount_field(
+        _("Amount"), low=-LIMIT, help_text=_("Negative to take from the balance.")
+    )
+    field_order = ["amount", "reason"]
+
+    def facts(self) -> list[tuple[Any, Any]]:
+        return [(_("Customer"), self.target), (_("Balance"), figure(self.target.balance))]
+
+
+@admin.register(Account)
+class AccountAdmin(StaffAdmin):
+    """One balance per customer, and the last lines of its ledger."""
+
+    list_display = ("user", "balance_column", "state", "created_at")
+    list_select_related = ("user",)
+    search_fields = ("user__email", "user__name")
+    search_help_text = _("Search by e-mail or name")
+    ordering = ("-pk",)
+    autocomplete_fields = ("user",)
+    fields = ("user", "balance_column", "frozen_reason", "created_at")
+    readonly_fields = ("balance_column", "created_at")
+    actions_detail = ("top_up", "adjust")
+    change_form_outer_after_template = "admin/wallet/account/entries.html"
+
+    @column(_("balance"), ordering="balance")
+    def balance_column(self, account: Account) -> str:
+        return figure(account.balance)
+
+    @column(_("state"), ordering="frozen_reason", label={"frozen": "danger", "open": "success"})
+    def state(self, account: Account) -> tuple[str, Any]:
+        return ("frozen", _("frozen")) if account.frozen_reason else ("open", _("open"))
+
+    def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:  # noqa: ARG002
+        return self.fields if obj else ("user",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:  # noqa: ARG002
+        return (*self.readonly_fields, "user") if obj else self.readonly_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+    def has_top_up_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("wallet.top_up_account")
+
+    def has_adjust_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("wallet.adjust_account")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        entries: QuerySet[Entry] = Entry.objects.none()
+        if object_id and object_id.isdecimal():
+            entries = Entry.objects.filter(account_id=int(object_id)).select_related("actor")
+        context = {"entries": entries_table(entries[:50]), **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    @dialog(
+        Dialog(
+            title=_("Top up"),
+            button=_("Credit the amount"),
+            permission="top_up",
+            icon="add_card",
+            form=TopUpForm,
+            refusals=REFUSALS,
+        )
+    )
+    def top_up(self, request: HttpRequest, form: TopUpForm, account: Account) -> Any:
+        entry = top_up(
+            user=account.user,
+            amount=form.cleaned_data["amount"],
+            note=form.cleaned_data["note"],
+            actor=staff_member(request),
+            reference=f"top-up-{form.cleaned_data['token']}",
+        )
+        return _("%(amount)s credited; the balance is %(balance)s.") % {
+            "amount": figure(entry.amount), "balance": figure(entry.balance_after),
+        }  # fmt: skip
+
+    @dialog(
+        Dialog(
+            title=_("Adjust the balance"),
+            button=_("Adjust"),
+            permission="adjust",
+            icon="balance",
+            form=AdjustForm,
+            is_dangerous=True,
+            refusals=REFUSALS,
+        )
+    )
+    def adjust(self, request: HttpRequest, form: AdjustForm, account: Account) -> Any:
+        entry = adjust(
+            user=account.user,
+            amount=form.cleaned_data["amount"],
+            note=form.cleaned_data["reason"],
+            actor=staff_member(request),
+            reference=f"adjustment-{form.cleaned_data['token']}",
+        )
+        return _("The balance is %(balance)s.") % {"balance": figure(entry.balance_after)}
+
+
+@admin.register(Entry)
+class EntryAdmin(ReadOnlyAdmin):
+    """The ledger, to look things up in."""
+
+    list_display = (
+        "created_at", "account", "kind", "amount_column", "balance_column", "order_number",
+        "reference", "actor", "note",
+    )  # fmt: skip
+    list_select_related = ("account__user", "actor")
+    list_filter = (("kind", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    search_fields = ("=reference", "=order_number", "account__user__email__istartswith")
+    search_help_text = _("Search by reference, order number or e-mail")
+
+    @column(_("amount"))
+    def amount_column(self, entry: Entry) -> str:
+        return figure(entry.amount)
+
+    @column(_("balance after"))
+    def balance_column(self, entry: Entry) -> str:
+        return figure(entry.balance_after)
+
+
+def entries_table(entries: Any) -> dict[str, Any]:
+    """Ledger entries for Unfold's table component."""
+    return {
+        "headers": [
+            _("date"), _("type"), _("amount"), _("balance after"), _("order"), _("by"), _("note"),
+        ],
+        "rows": [
+            [
+                entry.created_at,
+                entry.get_kind_display(),
+                figure(entry.amount),
+                figure(entry.balance_after),
+                _order_link(entry),
+                entry.actor or "–",
+                entry.note or "–",
+            ]
+            for entry in entries
+        ],
+    }  # fmt: skip
+
+
+def _order_link(entry: Entry) -> Any:
+    if entry.order_number is None:
+        return "–"
+    page = reverse("admin:orders_order_change", args=[entry.order_number])
+    return format_html('<a href="{}">#{}</a>', page, entry.order_number)
