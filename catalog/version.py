@@ -38,7 +38,7 @@ def version() -> str:
     """
     categories = Category.objects.order_by().annotate(all=models.Value(1)).values("all")
     headings = categories.annotate(sum=Sum(_WithinTheHour("changed_at"))).values("sum")
-    facts = Service.objects.on_sale().aggregate(  # type: ignore[attr-defined]
+    facts = Service.objects.on_sale().aggregate(
         count=Count("pk"),
         latest=Max("changed_at"),
         sum=Sum(_WithinTheHour("changed_at")),

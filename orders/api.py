@@ -5,7 +5,6 @@ and HTTP 429 with Retry-After when a key, or an address with wrong keys, calls t
 other customers answer exactly like IDs that don't exist: every look-up begins with the key's owner.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias

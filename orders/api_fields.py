@@ -28,11 +28,16 @@ def read_fields(request: HttpRequest) -> dict[str, str]:
     """
     if not settings.API_ALLOW_GET and (request.method != "POST" or "key" in request.GET):
         raise Refused(f"{BAD_REQUEST}: use POST and send the key in the body")
-    fields = dict(request.GET.items()) if settings.API_ALLOW_GET else {}
+    fields = _flat(request.GET) if settings.API_ALLOW_GET else {}
     if request.method == "POST":
         fields |= _body(request)
     _check(fields)
     return fields
+
+
+@sensitive_variables()
+def _flat(form: QueryDict) -> dict[str, str]:
+    return {name: str(value) for name, value in form.items()}
 
 
 @sensitive_variables()
@@ -42,11 +47,11 @@ def _body(request: HttpRequest) -> dict[str, str]:
         raise Refused(f"{BAD_REQUEST}: too long")
     try:
         if request.content_type in _FORMS:
-            return dict(request.POST.items())
+            return _flat(request.POST)
         # Whatever the client calls it: seen at real ones, both under all sorts of names.
         if request.body.lstrip().startswith(b"{"):
             return _json(request.body)
-        return dict(QueryDict(request.body, encoding="utf-8").items())
+        return _flat(QueryDict(request.body, encoding="utf-8"))
     except (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError):
         raise Refused(BAD_REQUEST) from None
 

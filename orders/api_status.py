@@ -58,9 +58,7 @@ def describe_all(orders: Iterable[Order]) -> dict[int, dict[str, Any]]:
     if containers:
         for part in Order.objects.filter(parent_id__in=containers).order_by("pk"):
             parts[part.parent_id or 0].append(part)
-    return {
-        order.pk: _describe(order, shapes[order.pk], parts.get(order.pk, [])) for order in rows
-    }
+    return {order.pk: _describe(order, shapes[order.pk], parts.get(order.pk, [])) for order in rows}
 
 
 def _describe(order: Order, shape: Shape, parts: list[Order]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def prepare() -> Prepared:
 
 def rows() -> list[dict[str, Any]]:
     """What is on sale, with the fields and types that API v2 gives them."""
-    on_sale = Service.objects.on_sale().select_related("category")  # type: ignore[attr-defined]
+    on_sale = Service.objects.on_sale().select_related("category")
     return [_row(service) for service in on_sale if find_type(service.order_type)]
 
 

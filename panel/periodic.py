@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from catalog import sync
-from orders import audit, following, fulfilment, requests
+from orders import api_add, audit, callbacks, following, fulfilment, requests
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -67,6 +67,14 @@ def _refresh_balances() -> str:
     return f"{sync.refresh_balances()} read"
 
 
+def _send_callbacks() -> str:
+    return f"{callbacks.run()} delivered"
+
+
+def _forget_old() -> str:
+    return f"{api_add.forget_old()} calls, {callbacks.forget_old()} callback messages"
+
+
 def _check_ledger() -> str:
     """Audit all money; a wallet that does not add up takes no more orders."""
     findings = audit.check()
@@ -86,5 +94,7 @@ WORK: dict[str, Callable[[], str]] = {
     "poll_requests": _poll_requests,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
+    "send_callbacks": _send_callbacks,
+    "forget_old": _forget_old,
     "check_ledger": _check_ledger,
 }
