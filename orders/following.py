@@ -116,7 +116,7 @@ def next_poll(now: datetime, sent_at: datetime) -> datetime | None:
 
 def pause(failures: int) -> timedelta:
     """How long a provider is left alone after this many failed calls in a row."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(failures - 1, 10)))
 
 
 def poll_due(limit_calls: int = 50, *, now: datetime | None = None) -> PollReport:
