@@ -136,12 +136,23 @@ def is_in_line(stored: Stored, listed: Judged, terms: Terms) -> bool:
     return next(changes(stored, listed, terms), None) is None and not vanished(stored, listed)
 
 
-def is_short(stored: Stored, listed: Judged) -> bool:
-    """Less than 70 % of what could be sold before is still listed and usable."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much of what could be sold before is still listed and usable."""
+
+    before: int
+    left: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.left * 100 < self.before * SHORT_PERCENT
+
+
+def kept(stored: Stored, listed: Judged) -> Kept:
+    """Compare by ID: as many rows of other services are as suspect as a short list."""
     before = [
         upstream_id
         for upstream_id, known in stored.services.items()
         if known.is_present and not known.facts.refusal
     ]
-    left = sum(upstream_id in listed.usable for upstream_id in before)
-    return left * 100 < len(before) * SHORT_PERCENT
+    return Kept(len(before), sum(upstream_id in listed.usable for upstream_id in before))

@@ -9,6 +9,7 @@ is held.
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 
 from django.db import transaction
@@ -16,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.bulk import insert_rows, update_rows
-from catalog.compare import Change, Stored, changes, is_in_line, is_short, vanished
+from catalog.compare import Change, Kept, Stored, changes, is_in_line, kept, vanished
 from catalog.models import Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
@@ -36,6 +37,14 @@ Report = Callable[[str], None]
 
 def noop(_: str) -> None:
     """Reports to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A list, or None for `listed` when it is the one that was applied last."""
+
+    fingerprint: str
+    listed: Judged | None
 
 
 class ListRefused(Exception):
@@ -81,23 +90,29 @@ def explain(error: UpstreamError) -> str:
 
 def _sync(provider: Provider, run: SyncRun, report: Report, *, accepts_short: bool) -> None:
     report(_("Fetching the list of %(provider)s") % {"provider": provider})
-    with provider.client(rules={}) as client:
-        body = client.services_body()
-    fingerprint = _fingerprint(provider, body)
-    if fingerprint == provider.catalogue_sha256:
-        run.outcome = SyncRun.Outcome.UNCHANGED
+    fetched = _fetch(provider)
+    listed = fetched.listed
+    run.outcome = SyncRun.Outcome.UNCHANGED
+    if listed is None:
         return
-    listed = judge_all(parse.catalogue(body))
     report(_("%(count)s services listed") % {"count": len(listed.facts)})
     _note_refused(run, listed)
     if not listed.facts:
         raise ListRefused(_("The list is empty."))
-    run.outcome = SyncRun.Outcome.UNCHANGED
     # Most lists bring nothing new, and finding that out needs no lock.
     if not is_in_line(read_stored(provider.pk), listed, terms_of(provider)):
         _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
-    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fingerprint)
-    provider.catalogue_sha256 = fingerprint
+    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fetched.fingerprint)
+    provider.catalogue_sha256 = fetched.fingerprint
+
+
+def _fetch(provider: Provider) -> Fetched:
+    with provider.client(rules={}) as client:
+        body = client.services_body()
+    fingerprint = _fingerprint(provider, body)
+    if fingerprint == provider.catalogue_sha256:
+        return Fetched(fingerprint, None)
+    return Fetched(fingerprint, judge_all(parse.catalogue(body)))
 
 
 def _fingerprint(provider: Provider, body: bytes) -> str:
@@ -121,11 +136,8 @@ def _apply(
     """Write the differences, in one transaction that holds the provider's row."""
     provider = Provider.objects.select_for_update(no_key=True).get(pk=provider_id)
     stored = read_stored(provider_id)
-    if is_short(stored, listed) and not accepts_short:
-        raise ListRefused(
-            _("Too few of the services that were there are listed: the list has %(count)s.")
-            % {"count": len(listed.facts)}
-        )
+    if not accepts_short:
+        _refuse_short(kept(stored, listed))
     add_categories(stored, {facts.category for facts in listed.facts.values()})
     found = list(changes(stored, listed, terms_of(provider)))
     gone = [known.pk for known in vanished(stored, listed)]
@@ -137,6 +149,17 @@ def _apply(
     run.vanished = len(gone)
     if found or gone:  # else another sync, for which we waited, has done it all
         run.outcome = SyncRun.Outcome.APPLIED
+
+
+def _refuse_short(found: Kept) -> None:
+    if found.is_short:
+        raise ListRefused(
+            _(
+                "Only %(left)s of %(before)s services are still listed and usable. "
+                "sync_catalog --accept-short applies such a list."
+            )
+            % {"left": found.left, "before": found.before}
+        )
 
 
 def _insert(provider: Provider, stored: Stored, new: Iterable[Change]) -> None:

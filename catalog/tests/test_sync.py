@@ -266,6 +266,7 @@ def test_a_list_of_less_than_seventy_percent_is_refused(
 
     assert run.outcome == outcome
     assert (state() == before) == (outcome == Outcome.REFUSED)
+    assert run.note.startswith("Only 6 of 10 services" if outcome == Outcome.REFUSED else "")
 
 
 def test_as_many_rows_of_other_services_are_as_suspect_as_a_short_list(

@@ -1,12 +1,14 @@
 import threading
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Category, Provider, Service
+from catalog.services import reprice
 from catalog.sync import sync_provider
 from catalog.tests.panel import Panel, row
 from catalog.tests.test_sync import Outcome, state, writes
@@ -75,6 +77,32 @@ def test_two_syncs_at_once_write_the_list_once(provider: Provider, panel: Panel)
 
     assert sorted(added) == [0, 1000]
     assert Service.objects.count() == 1000
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_repricing_waits_for_a_sync_and_then_sees_what_it_wrote(
+    provider: Provider, panel: Panel
+) -> None:
+    panel.lists(many(3))
+    sync_provider(provider)
+    counts: list[int] = []
+
+    def reprice_all() -> None:
+        counts.append(reprice())
+        connection.close()
+
+    thread = threading.Thread(target=reprice_all)
+    with transaction.atomic():
+        Provider.objects.select_for_update(no_key=True).get()
+        Service.objects.update(cost_rate=7)
+        thread.start()
+        thread.join(timeout=0.3)
+        assert thread.is_alive()
+    thread.join()
+
+    assert counts == [3]
+    assert set(Service.objects.values_list("price_rate", flat=True)) == {Decimal("10.5")}
 
 
 @pytest.mark.postgres

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
 from catalog.models import Service
+from orders.tests.processes import Workers, file_database, workers
 from orders.tests.worlds import FOLLOWERS, KEY, buy_from
 from orders.wakeups import broker
 from upstream.simulator import Simulator
@@ -34,3 +36,15 @@ def simulator(settings: Settings) -> Iterator[Simulator]:
 def sold(simulator: Simulator, db: None) -> Service:
     """The simulator's service, on sale here."""
     return buy_from(simulator)
+
+
+@pytest.fixture
+def crew(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
+    """Worker processes on this test's database; name it before fixtures that write rows."""
+    timeouts = {
+        "UPSTREAM_CONNECT_TIMEOUT": "1",
+        "UPSTREAM_READ_TIMEOUT": "1",
+        "UPSTREAM_TOTAL_TIMEOUT": "2",
+    }
+    with file_database(tmp_path), workers(**timeouts) as started:
+        yield started
