@@ -13,10 +13,19 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 
 from accounts.models import User
 from catalog.models import Category, Provider, Service
+from panel.translations import compile_all
 from wallet.services import top_up
 
 # The browser driver runs an event loop in the test's thread; Django would refuse its own queries there.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+
+def pytest_configure() -> None:
+    compile_all()
+    # Else every test client would list each static file of each package first.
+    settings.WHITENOISE_AUTOREFRESH = True
+    # A third of a second for each user that a test makes is spent on nothing else.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 # What a marker needs, and whether this run lacks it.

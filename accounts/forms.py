@@ -45,7 +45,7 @@ class SettingsForm(forms.ModelForm[User]):
         language.choices = [
             ("", _("As the browser asks")),
             *User._meta.get_field("language").choices,
-        ]  # type: ignore[misc]  # noqa: SLF001
+        ]  # type: ignore[misc]
         time_zone.choices = [("", _("As the site")), *time_zones()]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -15,6 +14,9 @@ _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
 _ID = re.compile(r"[^\s\x00-\x1f\x7f<>\"']{1,64}")
 _AMOUNT = re.compile(r"-?\d[\d.,]*", re.ASCII)
+# Unicode's categories Cc, Zl and Zp; and Cs.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"", "0", "false", "no", "off"}
 
@@ -54,7 +56,7 @@ def text_of(value: Any, limit: int = MAX_TEXT) -> str:
     """
     if not isinstance(value, str):
         return ""
-    cleaned = "".join(_printable(char) for char in value[: 4 * limit])
+    cleaned = _HALF_SURROGATE.sub("", _CONTROL.sub(" ", value[: 4 * limit]))
     return " ".join(cleaned.split())[:limit].rstrip()
 
 
@@ -64,13 +66,6 @@ def lines_of(value: Any, limit: int = 5000) -> str:
         return ""
     lines = (text_of(line, limit) for line in value[: 4 * limit].splitlines())
     return "\n".join(lines).strip()[:limit].rstrip()
-
-
-def _printable(char: str) -> str:
-    category = unicodedata.category(char)
-    if category == "Cs":
-        return ""
-    return " " if category in {"Cc", "Zl", "Zp"} else char
 
 
 def id_of(value: Any) -> str:

@@ -523,6 +523,7 @@ def test_no_log_line_of_any_library_shows_the_key(
     server: ScriptedServer, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="urllib3")
     server.answer(reply('{"order":1,"balance":"1"}'), reply('{"balance":"1"}'), reply("<html>"))
     client.add("1", ORDER)
     client.balance()
