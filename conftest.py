@@ -20,14 +20,6 @@ from wallet.services import top_up
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
-def pytest_configure() -> None:
-    compile_all()
-    # Else every test client would list each static file of each package first.
-    settings.WHITENOISE_AUTOREFRESH = True
-    # A third of a second for each user that a test makes is spent on nothing else.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 # What a marker needs, and whether this run lacks it.
 _LACKING = {
     "postgres": (
@@ -48,6 +40,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail when a test was skipped that this run has everything for",
     )
+
+
+def pytest_configure() -> None:
+    compile_all()
+    # Else every test client would list each static file of each package first.
+    settings.WHITENOISE_AUTOREFRESH = True
+    # A third of a second for each user that a test makes is spent on nothing else.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin
@@ -29,6 +30,10 @@ from accounts.models import User
 Text = str | Promise
 # What a work function raises to refuse, and the sentence to show for it.
 Refusals = Mapping[type[Exception], Callable[[Any], Text]]
+
+
+class NotDone(Exception):
+    """The work of a dialog came to nothing; the text says why, for the one who asked."""
 
 
 def figure(value: Decimal | None, *, places: int = 2) -> str:
@@ -77,6 +82,10 @@ class LabelledRow(forms.ModelForm[Any]):
         super().__init__(*args, **kwargs)
         for each in self.fields.values():
             each.widget.attrs["aria-label"] = f"{each.label}: {self.instance}"
+            # Short names: a page holds a hundred and fifty of these.
+            is_box = isinstance(each.widget, forms.CheckboxInput)
+            each.widget.attrs["class"] = "panel-check" if is_box else "panel-input"
+            each.help_text = ""
 
 
 class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
@@ -92,6 +101,16 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
     warn_unsaved_form = True
     # A list's default empty value is a hyphen, which a screen reader skips.
     empty_value_display = "–"
+
+    @column(_("choose"))
+    def action_checkbox(self, obj: Any) -> str:
+        """A box to choose the row with, which says which row."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select panel-check" aria-label="{}">',
+            ACTION_CHECKBOX_NAME,
+            obj.pk,
+            _("Select %(row)s") % {"row": obj},
+        )
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("form", LabelledRow)
@@ -212,18 +231,20 @@ def _show_or_do(
         raise Http404
     is_post = request.method == "POST"
     form = asked.form(request.POST if is_post else None, target=target)
+    refused: tuple[type[Exception], ...] = (NotDone, *asked.refusals)
     if is_post and form.is_valid():
         try:
             said = work(admin, request, form, target)
-        except tuple(asked.refusals) as exc:
-            sentence = next(say for kind, say in asked.refusals.items() if isinstance(exc, kind))(
-                exc
-            )
-            form.add_error(None, str(sentence))
+        except refused as exc:
+            form.add_error(None, str(_sentence(asked.refusals, exc)))
         else:
             messages.success(request, str(said))
             return _leave(admin, request, target)
     return _render(admin, request, asked, form)
+
+
+def _sentence(refusals: Refusals, exc: Exception) -> Text:
+    return next((say(exc) for kind, say in refusals.items() if isinstance(exc, kind)), str(exc))
 
 
 def _render(admin: Any, request: HttpRequest, asked: Dialog, form: DialogForm) -> HttpResponse:

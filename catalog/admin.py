@@ -9,6 +9,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, F, Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
@@ -20,12 +23,15 @@ from unfold.contrib.filters.admin import (
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.encryption import UnreadableSecret
 from accounts.staff import (
     Dialog,
+    DialogForm,
     LabelledRow,
+    NotDone,
     ReadOnlyAdmin,
     Refusals,
     StaffAdmin,
@@ -42,9 +48,11 @@ from catalog.sync import refresh_balance, sync_provider
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected
 from upstream.verdicts import normalise
 
+UNREADABLE_KEY = _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
 UPSTREAM_REFUSALS: Refusals = {
     NotSent: lambda exc: _("The provider can't be reached: %(reason)s") % {"reason": exc},
-    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc},
+    Rejected: lambda exc: _("The provider refused: %(reason)s") % {"reason": exc.text},
+    UnreadableSecret: lambda _exc: UNREADABLE_KEY,
     OutcomeUnknown: lambda exc: (
         _("The provider gave no usable answer: %(reason)s") % {"reason": exc}
     ),
@@ -95,7 +103,7 @@ class ProviderForm(forms.ModelForm[Provider]):
         try:
             shown = masked(self.instance.api_key)
         except UnreadableSecret:
-            return _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
+            return UNREADABLE_KEY
         return _("Stored: %(key)s. Leave empty to keep it.") % {"key": shown}
 
     def clean_url(self) -> str:
@@ -112,6 +120,14 @@ class ProviderForm(forms.ModelForm[Provider]):
         if rate <= 0:
             raise forms.ValidationError(_("The exchange rate must be above 0."))
         return rate
+
+
+class SyncForm(DialogForm):
+    accepts_short = forms.BooleanField(
+        label=_("Apply the list even if it is suddenly short"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+    )
 
 
 class ProviderAdmin(StaffAdmin):
@@ -168,7 +184,8 @@ class ProviderAdmin(StaffAdmin):
     def balance_column(self, provider: Provider) -> str:
         if provider.balance is None:
             return "–"
-        return f"{figure(provider.balance)} {provider.currency}"
+        shown = f"{figure(provider.balance)} {provider.currency}"
+        return f"{shown} – {provider.balance_note}" if provider.balance_note else shown
 
     @column(_("last catalogue sync"))
     def last_sync(self, provider: Provider) -> Any:
@@ -197,13 +214,17 @@ class ProviderAdmin(StaffAdmin):
             button=_("Fetch the catalogue"),
             permission="change",
             icon="sync",
+            form=SyncForm,
+            refusals=UPSTREAM_REFUSALS,
             text=_(
                 "Fetches the provider's services and applies what changed. It may take a minute."
             ),
         )
     )
-    def sync_now(self, request: HttpRequest, form: Any, provider: Provider) -> Any:  # noqa: ARG002
-        run = sync_provider(provider)
+    def sync_now(self, request: HttpRequest, form: SyncForm, provider: Provider) -> Any:  # noqa: ARG002
+        run = sync_provider(provider, accepts_short=form.cleaned_data["accepts_short"])
+        if run.outcome in (SyncRun.Outcome.FAILED, SyncRun.Outcome.REFUSED):
+            raise NotDone(f"{run.get_outcome_display()}: {run.note}")
         counts = {
             "outcome": run.get_outcome_display(),
             "added": run.added,
@@ -211,15 +232,12 @@ class ProviderAdmin(StaffAdmin):
             "repriced": run.repriced,
             "vanished": run.vanished,
             "refused": run.refused,
-            "note": run.note,
         }
-        return (
-            _(
-                "Catalogue %(outcome)s: %(added)d added, %(changed)d changed, %(repriced)d repriced, "
-                "%(vanished)d vanished, %(refused)d refused. %(note)s"
-            )
-            % counts
+        said = _(
+            "Catalogue %(outcome)s: %(added)d added, %(changed)d changed, %(repriced)d repriced, "
+            "%(vanished)d vanished, %(refused)d not usable."
         )
+        return said % counts
 
     @dialog(
         Dialog(
@@ -227,12 +245,15 @@ class ProviderAdmin(StaffAdmin):
             button=_("Ask the provider"),
             permission="change",
             icon="account_balance",
+            refusals=UPSTREAM_REFUSALS,
         )
     )
     def check_balance(self, request: HttpRequest, form: Any, provider: Provider) -> Any:  # noqa: ARG002
         balance = refresh_balance(provider)
         if balance is None:
-            return _("The provider did not tell its balance; what was known is kept.")
+            raise NotDone(_("The provider did not tell its balance; what was known is kept."))
+        if provider.balance_note:
+            raise NotDone(provider.balance_note)
         return _("The balance is %(amount)s %(currency)s.") % {
             "amount": figure(balance.amount), "currency": balance.currency,
         }  # fmt: skip
@@ -402,8 +423,9 @@ class ServiceAdmin(StaffAdmin):
     form = ServiceForm
     list_display = (
         "title_column", "state", "cost", "price", "margin", "pinned_rate", "markup_percent",
-        "is_sold", "limits", "provider", "changed_at",
+        "is_sold", "limits", "provider", "changed_on",
     )  # fmt: skip
+    list_fullwidth = True
     list_display_links = ("title_column",)
     list_editable = ("pinned_rate", "markup_percent", "is_sold")
     list_filter = (
@@ -419,8 +441,8 @@ class ServiceAdmin(StaffAdmin):
     search_help_text = _("Search by name, our ID or the provider's ID")
     actions = ("release_held", "sell", "stop_selling")
     fieldsets = (
-        (None, {"fields": ("title_column", "state", "own_name", "own_description", "is_sold")}),
-        (_("Price per 1000"), {"fields": (("cost", "price", "margin"), ("pinned_rate", "markup_percent"))}),
+        (None, {"fields": ("title_column", "state_text", "own_name", "own_description", "is_sold")}),
+        (_("Price per 1000"), {"fields": (("cost", "price", "margin_text"), ("pinned_rate", "markup_percent"))}),
         (
             _("As the provider gives it"),
             {
@@ -433,7 +455,7 @@ class ServiceAdmin(StaffAdmin):
         ),
     )  # fmt: skip
     readonly_fields = (
-        "title_column", "state", "cost", "price", "margin", "provider", "upstream_id", "category",
+        "title_column", "state_text", "cost", "price", "margin_text", "provider", "upstream_id", "category",
         "name", "description", "type", "order_type", "min_quantity", "max_quantity", "refill",
         "cancel", "dripfeed", "created_at", "changed_at",
     )  # fmt: skip
@@ -454,8 +476,8 @@ class ServiceAdmin(StaffAdmin):
         return False
 
     @column(_("service"), ordering="name")
-    def title_column(self, service: Service) -> str:
-        return f"{service.pk} · {service.title}"
+    def title_column(self, service: Service) -> Any:
+        return format_html('<span class="panel-clamp">{} · {}</span>', service.pk, service.title)
 
     @column(
         _("state"),
@@ -487,6 +509,18 @@ class ServiceAdmin(StaffAdmin):
         word = "none" if percent <= 0 else "thin" if percent < 10 else "good"
         words = {"none": _("none"), "thin": _("thin"), "good": _("good")}
         return word, f"{figure(percent, places=1)} % {words[word]}"
+
+    @column(_("state"))
+    def state_text(self, service: Service) -> Any:
+        return self.state(service)[1]
+
+    @column(_("margin"))
+    def margin_text(self, service: Service) -> str:
+        return str(self.margin(service)[1])
+
+    @column(_("last change"), ordering="changed_at")
+    def changed_on(self, service: Service) -> str:
+        return date_format(timezone.localtime(service.changed_at), "SHORT_DATE_FORMAT")
 
     @column(_("limits"), ordering="min_quantity")
     def limits(self, service: Service) -> str:
@@ -563,10 +597,9 @@ class SyncRunAdmin(ReadOnlyAdmin):
     list_filter = (("provider", RelatedDropdownFilter), ("outcome", ChoicesDropdownFilter))
     list_select_related = ("provider",)
     fields = (
-        ("provider", "outcome_column"), ("started_at", "finished_at"),
+        ("provider", "outcome"), ("started_at", "finished_at"),
         ("added", "changed", "repriced"), ("vanished", "returned", "refused"), "note",
     )  # fmt: skip
-    readonly_fields = ("outcome_column",)
     change_form_outer_after_template = "admin/catalog/refused_rows.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncRun]:

@@ -40,7 +40,8 @@ from accounts.staff import (
 )
 from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
 from catalog.models import ErrorRule, Provider
-from orders import desk, following, requests
+from orders import desk, following, gates, requests
+from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.models import Attempt, Gate, Order, Request
 from orders.states import Dispatch, Status
@@ -72,6 +73,28 @@ DISPATCH_COLOURS: dict[str, str] = {
     Dispatch.WITHDRAWN: "default",
     Dispatch.CHILD: "default",
 }
+
+
+# Set while following an order, and while sending it.
+ATTENTION: dict[str, Any] = {
+    **dict(Attention.choices),
+    "unknown": _("Sent, and the answer was lost"),
+    "unrecognised": _("The provider answered with an error nobody has explained yet"),
+    "repeated_id": _("The provider gave it another order's ID"),
+    "resend_refused": _("Not sent again: an earlier attempt may have arrived"),
+    "placed_after_refund": _("Accepted by the provider after it was refunded"),
+    "account": _("The provider refuses our key or account"),
+}
+
+
+class CloseForm(ReasonForm):
+    is_done = forms.TypedChoiceField(
+        label=_("How did it end?"),
+        choices=[("yes", _("it was done")), ("no", _("it was refused"))],
+        coerce=lambda value: value == "yes",
+        widget=UnfoldAdminSelectWidget,
+    )
+    field_order = ["is_done", "reason"]
 
 
 class RefundForm(ReasonForm):
@@ -213,13 +236,14 @@ class OrderAdmin(ReadOnlyAdmin):
     # The fields are searched by `get_search_results`; this makes the search box appear.
     search_fields = ("id",)
     search_help_text = _("Search by our ID, the provider's ID, e-mail or link")
+    list_fullwidth = True
     # A table of a million rows is paged without being counted.
     paginator = InfinitePaginator
     list_disable_select_all = True
     actions = None
     actions_detail = (
         "check_now", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
-        "resend_unknown", "explain",
+        "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
     change_form_outer_after_template = "admin/orders/order/sections.html"
     fieldsets = (
@@ -227,9 +251,8 @@ class OrderAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("status_column", "dispatch_column", "attention"),
-                    ("customer", "service", "provider"), "link", "parameters",
-                    ("quantity", "start_count", "remains"),
+                    ("status", "dispatch"), "attention_column", ("customer", "provider"),
+                    "service", "link", "parameters", ("quantity", "start_count", "remains"),
                 )
             },
         ),
@@ -238,8 +261,8 @@ class OrderAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     ("charge_column", "refunded_column", "left_column"),
-                    ("cost_column", "price_rate", "exchange_rate"),
-                    ("expected_charge", "upstream_charge"),
+                    ("cost_column", "price_column", "exchange_column"),
+                    ("expected_column", "upstream_column"),
                 )
             },
         ),
@@ -247,19 +270,23 @@ class OrderAdmin(ReadOnlyAdmin):
             _("At the provider"),
             {
                 "fields": (
-                    ("upstream_id", "raw_status", "polled_at"),
-                    ("attempt_no", "not_before", "waiting_for"),
+                    ("upstream_id", "raw_status"), ("polled_at", "attempt_no"),
+                    ("not_before", "waiting_for"),
                 )
             },
         ),
         (
             _("Dates"),
-            {"fields": (("created_at", "sent_at", "finished_at"), ("source", "order_type", "parent"))},
+            {
+                "fields": (
+                    ("created_at", "sent_at"), ("finished_at", "parent"), ("source", "order_type"),
+                )
+            },
         ),
     )  # fmt: skip
     readonly_fields = (
-        "status_column", "dispatch_column", "charge_column", "refunded_column", "left_column",
-        "cost_column",
+        "attention_column", "charge_column", "refunded_column", "left_column", "cost_column",
+        "price_column", "exchange_column", "expected_column", "upstream_column",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
@@ -307,6 +334,10 @@ class OrderAdmin(ReadOnlyAdmin):
     def dispatch_column(self, order: Order) -> tuple[str, Any]:
         return order.dispatch, order.get_dispatch_display()
 
+    @column(_("needs attention"))
+    def attention_column(self, order: Order) -> Any:
+        return ATTENTION.get(order.attention, order.attention) or "–"
+
     @column(_("service"))
     def service_column(self, order: Order) -> Any:
         title = order.service.title
@@ -329,6 +360,22 @@ class OrderAdmin(ReadOnlyAdmin):
     @column(_("refunded"))
     def refunded_column(self, order: Order) -> str:
         return figure(order.refunded)
+
+    @column(_("price per 1000"))
+    def price_column(self, order: Order) -> str:
+        return figure(order.price_rate)
+
+    @column(_("exchange rate"))
+    def exchange_column(self, order: Order) -> str:
+        return figure(order.exchange_rate)
+
+    @column(_("expected provider charge"))
+    def expected_column(self, order: Order) -> str:
+        return figure(order.expected_charge)
+
+    @column(_("provider's charge"))
+    def upstream_column(self, order: Order) -> str:
+        return figure(order.upstream_charge)
 
     @column(_("left"))
     def left_column(self, order: Order) -> str:
@@ -499,14 +546,32 @@ class OrderAdmin(ReadOnlyAdmin):
         )
         return _("The text is remembered.")
 
+    @dialog(
+        Dialog(
+            title=_("Seen to"),
+            button=_("Take off the list"),
+            permission="resolve",
+            icon="check",
+            form=ReasonForm,
+            text=_("Somebody looked and nothing is left to do; the reason is kept."),
+            refusals=REFUSALS,
+        )
+    )
+    def acknowledge(self, request: HttpRequest, form: ReasonForm, order: Order) -> Any:
+        desk.acknowledge(
+            order_id=order.pk, reason=form.cleaned_data["reason"], actor=staff_member(request)
+        )
+        return _("The order needs no attention any more.")
+
 
 def _possible(order: Order) -> set[str]:
     """The names of the actions that make sense for the order as it is."""
     now = timezone.now()
+    names = {"explain"} if unrecognised(order) else set()
     if order.dispatch == Dispatch.UNKNOWN:
-        settle = {"bind_unknown", "refund_unknown", "resend_unknown"}
-        return settle | ({"explain"} if unrecognised(order) else set())
-    names = set()
+        return names | {"bind_unknown", "refund_unknown", "resend_unknown"}
+    if order.attention:
+        names.add("acknowledge")
     if order.upstream_id:
         names.add("check_now")
     if left_of(order) > 0 and order.dispatch == Dispatch.ACCEPTED:
@@ -618,7 +683,9 @@ class RequestAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("order", "provider", "requested_by")
     search_fields = ("=order__id", "=upstream_id")
+    search_help_text = _("Search by order or the provider's ID")
     paginator = InfinitePaginator
+    actions_detail = ("close",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:
         return super().get_queryset(request).defer("provider__api_key")  # type: ignore[no-any-return]
@@ -631,6 +698,29 @@ class RequestAdmin(ReadOnlyAdmin):
     def state_column(self, asked: Request) -> tuple[str, Any]:
         return asked.state, asked.get_state_display()
 
+    def has_resolve_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("orders.resolve_order")
+
+    @dialog(
+        Dialog(
+            title=_("Settle request"),
+            button=_("Settle"),
+            permission="resolve",
+            icon="gavel",
+            form=CloseForm,
+            text=_("For a request whose answer was lost or never comes."),
+            refusals=REFUSALS,
+        )
+    )
+    def close(self, request: HttpRequest, form: CloseForm, asked: Request) -> Any:
+        desk.close_request(
+            request_id=asked.pk,
+            is_done=form.cleaned_data["is_done"],
+            reason=form.cleaned_data["reason"],
+            actor=staff_member(request),
+        )
+        return _("The request is settled.")
+
 
 class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
     """Whether orders go to this provider now. Pausing is done by the page's buttons."""
@@ -641,6 +731,13 @@ class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
     can_delete = False
     fields = ("max_in_flight", "pause", "pause_note", "paused_at", "open_until")
     readonly_fields = ("pause", "pause_note", "paused_at", "open_until")
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """The table's heading names the field for the eye only."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None:
+            field.widget.attrs["aria-label"] = str(field.label)
+        return field
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -666,12 +763,16 @@ class SendingProviderAdmin(ProviderAdmin):
         return request.user.has_perm("orders.pause_gate")
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        is_paused = Gate.objects.filter(provider_id=object_id).exclude(pause="").exists()
-        useless = "pause" if is_paused else "resume"
+        """Pause or resume, whichever there is to do."""
+        gate = Gate.objects.filter(provider_id=object_id).first()
+        is_held = gate is not None and bool(gate.pause or gate.open_until)
+        # A lack of funds ends by itself, so staff may still want a pause that stays.
+        is_paused = is_held and gate is not None and gate.pause not in ("", Gate.Pause.FUNDS)
+        useless = {name for name, off in (("pause", is_paused), ("resume", not is_held)) if off}
         return [
             action
             for action in super().get_actions_detail(request, object_id)
-            if not action.action_name.endswith(f"_{useless}")
+            if action.method.original_function_name not in useless
         ]
 
     @dialog(
@@ -685,19 +786,12 @@ class SendingProviderAdmin(ProviderAdmin):
         )
     )
     def pause(self, request: HttpRequest, form: ReasonForm, provider: Provider) -> Any:  # noqa: ARG002
-        Gate.objects.update_or_create(
-            provider=provider,
-            defaults={
-                "pause": Gate.Pause.MANUAL,
-                "pause_note": form.cleaned_data["reason"],
-                "paused_at": timezone.now(),
-            },
-        )
+        gates.pause(provider.pk, reason=Gate.Pause.MANUAL, text=form.cleaned_data["reason"])
         return _("Sending is paused.")
 
     @dialog(
         Dialog(title=_("Resume sending"), button=_("Resume"), permission="pause", icon="play_arrow")
     )
     def resume(self, request: HttpRequest, form: DialogForm, provider: Provider) -> Any:  # noqa: ARG002
-        Gate.objects.filter(provider=provider).update(pause="", pause_note="", paused_at=None)
+        gates.resume(provider.pk)
         return _("Sending goes on.")

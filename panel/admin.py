@@ -14,8 +14,7 @@ class JobAdmin(ReadOnlyAdmin):
     """Each periodic job and how its last run went."""
 
     list_display = ("name", "outcome", "started_at", "finished_at", "seconds", "result")
-    fields = ("name", "outcome", ("started_at", "finished_at", "seconds"), "result")
-    readonly_fields = ("outcome",)
+    fields = ("name", "succeeded", ("started_at", "finished_at", "seconds"), "result")
 
     @column(_("outcome"), label={"ok": "success", "failed": "danger", "open": "info"})
     def outcome(self, job: Job) -> tuple[str, Any]:

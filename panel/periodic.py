@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from catalog import sync
+from catalog.services import ensure_first_provider
 from orders import api_add, audit, callbacks, following, fulfilment, requests
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
@@ -60,6 +61,8 @@ def _poll_requests() -> str:
 
 
 def _sync_catalog() -> str:
+    # The environment's provider is there from the first run on, whichever process that is in.
+    ensure_first_provider()
     return "; ".join(f"{run.provider}: {run.get_outcome_display()}" for run in sync.sync_all())
 
 

@@ -13,7 +13,7 @@ POLL = "poll"
 
 # Beat wakes a slow job this often, and the job's own record says whether its period is over: a
 # restarted beat forgets when it last ran something, the database does not.
-_WAKE_AT_LEAST = timedelta(minutes=1)
+_WAKE_AT_LEAST = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ That is enough because the orders table is the queue: a message only wakes the w
 finds whatever a lost message left behind.
 """
 
+import errno
 import logging
 import signal
 import socket
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import waitress
-from celery.beat import EmbeddedService, Scheduler
+from celery.beat import Scheduler, Service
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
@@ -39,7 +40,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as exc:
-        raise PortTaken(f"{host}:{port} can't be used: {exc.strerror}") from None
+        if exc.errno == errno.EADDRINUSE:
+            raise PortTaken(f"{host}:{port} is taken") from None
+        raise PortTaken(f"{host}:{port} can't be used") from exc
 
 
 def serve_web(listening: socket.socket) -> None:
@@ -69,15 +72,16 @@ def embedded_worker() -> Iterator[None]:
         without_mingle=True,
         without_heartbeat=True,
     )
-    beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
+    # A second between ticks at most, so that it notices soon when it is to stop.
+    beat = Service(app, max_interval=1, scheduler_cls=Scheduler)
     worker_thread = threading.Thread(target=worker.start, name="worker", daemon=True)
     worker_thread.start()
-    beat.start()
+    threading.Thread(target=beat.start, name="beat", daemon=True).start()
     try:
         yield
     finally:
-        beat.service.stop()
-        worker_state.should_stop = 0
+        beat.stop()
+        worker_state.should_stop = 0  # type: ignore[assignment]
         worker_thread.join(STOP_SECONDS)
         if worker_thread.is_alive():
             logger.warning("A task did not end within %s seconds", STOP_SECONDS)

@@ -199,7 +199,7 @@ CACHES = {
 }  # fmt: skip
 
 # Celery: messages are wake-ups worth nothing, so nothing is retried, kept or delayed by the broker.
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_PUBLISH_RETRY = False
