@@ -218,9 +218,10 @@ def sample(call: Call) -> dict[str, str]:
 def _sample(parameter: Parameter) -> str:
     if parameter.name in {"orders", "refills"}:
         return "1,10,100"
-    if parameter.name in {"service", "order", "refill"}:
+    if parameter.name in {"service", "order", "refill", "answer_number", "posts"}:
         return "1"
-    return parameter.choices[0][0] if parameter.choices else _SAMPLES[parameter.kind]
+    # The last choice asks for no other field.
+    return parameter.choices[-1][0] if parameter.choices else _SAMPLES[parameter.kind]
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def test_a_key_is_its_owners(owner: User) -> None:
 def test_any_other_text_is_an_invalid_key(owner: User, wrong: str) -> None:
     make(owner)
 
-    with pytest.raises(KeyRefused, match="^Invalid API key$"):
+    with pytest.raises(KeyRefused, match=r"^Invalid API key$"):
         authenticate(wrong, HERE)
 
 
@@ -80,7 +80,7 @@ def test_a_revoked_key_is_as_wrong_as_one_that_never_was(owner: User) -> None:
 
     revoke_key(made.key)
 
-    with pytest.raises(KeyRefused, match="^Invalid API key$"):
+    with pytest.raises(KeyRefused, match=r"^Invalid API key$"):
         authenticate(made.secret, HERE)
 
 

@@ -12,9 +12,9 @@ from accounts.models import User
 from catalog.models import Service
 from orders import api_add
 from orders.models import ApiAdd, Order
+from orders.states import Dispatch, Status
 from orders.tests.api_world import Program, at_provider, give_back
 from orders.tests.worlds import assert_ledger_adds_up, balance_of
-from orders.states import Dispatch, Status
 from upstream.errors import Kind
 from upstream.order_types import ORDER_TYPES, FieldKind, OrderType
 from upstream.verdicts import kind_of

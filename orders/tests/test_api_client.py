@@ -83,14 +83,14 @@ def test_the_balance_is_exact(chain: Chain) -> None:
 def test_an_order_is_placed_and_followed_to_its_end(chain: Chain) -> None:
     order = chain.add()
     pending = chain.client.status(order)
-    assert (pending.state, pending.charge, pending.remains) == (State.PENDING, 2, 1000)
+    assert (pending.state, str(pending.charge), pending.remains) == (State.PENDING, "2", 1000)
 
     chain.forward(order)
     chain.upstream.world.advance(11)
     chain.follow()
 
     done = chain.client.status(order)
-    assert (done.state, done.charge, done.remains) == (State.COMPLETED, 2, 0)
+    assert (done.state, str(done.charge), done.remains) == (State.COMPLETED, "2", 0)
     assert chain.client.balance().amount == Decimal("98.84292")
 
 

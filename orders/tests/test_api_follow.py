@@ -218,9 +218,7 @@ def test_a_subscription_has_words_of_its_own(
     program: Program, service: Service, status: Status, raw: str, word: str
 ) -> None:
     Service.objects.update(order_type="subscriptions")
-    parent = program.order(
-        service.pk, username="someone", min="10", max="20", posts="2", delay="0"
-    )
+    parent = program.order(service.pk, username="someone", min="10", max="20", posts="2", delay="0")
     at_provider(parent, status, raw_status=raw)
 
     told = program("status", order=parent.pk)
@@ -326,8 +324,9 @@ def test_another_customers_ids_answer_exactly_like_ids_that_do_not_exist(
     program: Program, stranger: Program, service: Service, action: str, *, many: bool
 ) -> None:
     foreign_order, foreign_refill = theirs(stranger, service)
-    name, foreign = ("refill", foreign_refill) if action == "refill_status" else (
-        "order", foreign_order)
+    name, foreign = (
+        ("refill", foreign_refill) if action == "refill_status" else ("order", foreign_order)
+    )
     unknown = foreign + 7_000_000
     field = f"{name}s" if many or action == "cancel" else name
     program("balance")

@@ -73,5 +73,7 @@ def test_one_order_from_twenty_threads_without_a_request_id_is_placed_once(
     answers = at_once(20, lambda _number: program.add(service.pk))
 
     assert sum("order" in answer for answer in answers) == 1
-    assert sum(answer.get("error", "").startswith("You have active order") for answer in answers) == 19
+    assert (
+        sum(answer.get("error", "").startswith("You have active order") for answer in answers) == 19
+    )
     assert Order.objects.count() == 1

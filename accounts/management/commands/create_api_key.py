@@ -12,7 +12,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("email")
-        parser.add_argument("--name", default="Command line", help="how the customer's page lists it")
+        parser.add_argument(
+            "--name", default="Command line", help="how the customer's page lists it"
+        )
         parser.add_argument(
             "--allow", action="append", default=[], help="an address or network it may be used from"
         )
