@@ -10,6 +10,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -224,7 +225,8 @@ def dialog(asked: Dialog) -> Callable[[Work], Any]:
 def _show_or_do(
     admin: Any, request: HttpRequest, object_id: str, asked: Dialog, work: Work
 ) -> HttpResponse:
-    if not getattr(admin, f"has_{asked.permission}_permission")(request, object_id):
+    is_allowed = getattr(admin, f"has_{asked.permission}_permission")(request, object_id)
+    if not (is_allowed and admin.has_view_or_change_permission(request)):
         raise PermissionDenied
     target = admin.get_object(request, object_id)
     if target is None:
@@ -238,6 +240,7 @@ def _show_or_do(
         except refused as exc:
             form.add_error(None, str(_sentence(asked.refusals, exc)))
         else:
+            admin.log_change(request, target, f"{asked.title}: {said}")
             messages.success(request, str(said))
             return _leave(admin, request, target)
     return _render(admin, request, asked, form)
@@ -289,7 +292,11 @@ def bulk_action(*, title: Text, question: Text, permission: str) -> Callable[[Bu
             if request.POST.get("confirmed") != "yes":
                 ask = partial(_ask, title=title, question=question, name=work.__name__)
                 return ask(admin, request, queryset)
+            chosen = list(queryset)
             done = work(admin, request, queryset)
+            LogEntry.objects.log_actions(
+                staff_member(request).pk, chosen, CHANGE, change_message=str(title)
+            )
             messages.success(
                 request, ngettext("%(n)d row changed.", "%(n)d rows changed.", done) % {"n": done}
             )

@@ -490,7 +490,7 @@ class ServiceAdmin(StaffAdmin):
         if service.refusal:
             return "refused", service.get_refusal_display()
         if not service.is_present:
-            return "vanished", _("vanished upstream")
+            return "vanished", _("vanished")
         if service.is_held:
             return "held", _("held")
         return ("on", _("on sale")) if service.is_sold else ("off", _("off sale"))
@@ -518,7 +518,7 @@ class ServiceAdmin(StaffAdmin):
     def margin_text(self, service: Service) -> str:
         return str(self.margin(service)[1])
 
-    @column(_("last change"), ordering="changed_at")
+    @column(_("changed"), ordering="changed_at")
     def changed_on(self, service: Service) -> str:
         return date_format(timezone.localtime(service.changed_at), "SHORT_DATE_FORMAT")
 

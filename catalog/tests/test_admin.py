@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.http import HttpResponse
 from django.test import Client
@@ -299,6 +300,22 @@ def test_bulk_actions_change_only_the_chosen_rows(owner: Client, service: Servic
     bulk(owner, "stop_selling", service, confirmed="yes")
 
     assert list(Service.objects.filter(is_sold=True)) == [other]
+
+
+def test_a_bulk_action_can_take_in_every_row_of_the_filter(owner: Client, service: Service) -> None:
+    for number in range(60):
+        Service.objects.create(
+            provider=service.provider, category=service.category, upstream_id=f"h{number}",
+            name="New", cost_rate=1, price_rate=2, is_held=True,
+        )  # fmt: skip
+    held = Service.objects.filter(is_held=True)
+    form = {"action": "release_held", "select_across": "1", "_selected_action": [held[0].pk]}
+    asked = owner.post(f"{SERVICES}?state=held", form)
+    assert asked.context["count"] == 60
+    owner.post(f"{SERVICES}?state=held", {**form, "confirmed": "yes"})
+
+    assert not Service.objects.filter(is_held=True).exists()
+    assert LogEntry.objects.filter(change_message__contains="Release").count() == 60
 
 
 def test_who_may_only_look_can_neither_edit_nor_act(

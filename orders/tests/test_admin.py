@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
@@ -303,6 +304,24 @@ def test_each_verb_needs_its_own_permission(
     reached = {name for name in names if client.post(page(order, name), {}).status_code != 403}
 
     assert reached == allowed
+
+
+def test_a_verb_alone_does_not_open_what_one_may_not_see(client: Client, order: Order) -> None:
+    clerk = User.objects.create_user("clerk@example.com", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename="refund_order"))
+    client.force_login(clerk)
+
+    assert client.get(page(order, "refund")).status_code == 403
+
+
+def test_what_staff_did_is_in_the_orders_history(
+    owner: Client, staff: User, accepted: Order
+) -> None:
+    act(owner, accepted, "refund", amount="0.5", reason="late")
+
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (staff, str(accepted.pk))
+    assert "0.50 refunded" in entry.change_message
 
 
 def test_an_order_is_neither_added_edited_nor_deleted(owner: Client, order: Order) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -320,7 +321,7 @@ def test_an_order_that_moved_while_it_was_asked_about_is_left_alone(
     moved, settled = threading.Event(), threading.Event()
     monkeypatch.setattr(Client, "statuses", overtaken)
     # The test's connection is the main thread's, so the overtaker acts in the wait for the call.
-    real_wait = following.wait
+    real_wait = futures.wait
 
     def act_while_waiting(*args: Any, **kwargs: Any) -> Any:
         assert moved.wait(5)

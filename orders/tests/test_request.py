@@ -84,7 +84,7 @@ def test_a_refill_goes_out_once_and_is_followed_to_its_end(
     assert poll_refills() == 1
     assert state(request) == RequestState.COMPLETED
     done.refresh_from_db()
-    assert (done.status, balance(customer)) == (Status.COMPLETED, 8)
+    assert (done.status, balance(customer)) == (Status.COMPLETED, Decimal(8))
     lines = list(done.events.values_list("code", flat=True))
     assert lines.count(Code.REFILL_REQUESTED) == 1
     assert lines.count(Code.REFILL_STATE) == 2
@@ -348,7 +348,7 @@ def test_an_order_that_was_not_sent_is_taken_back_at_once(
     assert cancel_refusal(order, timezone.now()) == ""
     assert cancel_order(order_id=order.pk, actor=customer) is None
     order.refresh_from_db()
-    assert (order.dispatch, balance(customer)) == (Dispatch.WITHDRAWN, 10)
+    assert (order.dispatch, balance(customer)) == (Dispatch.WITHDRAWN, Decimal(10))
     assert [finding for finding in check() if finding.is_error] == []
 
 
@@ -362,13 +362,13 @@ def test_an_accepted_cancel_brings_money_only_with_the_status(
     assert send_due() == 1
     assert state(request) == RequestState.ACCEPTED
     order.refresh_from_db()
-    assert (order.status, balance(customer)) == (Status.PENDING, 8)
+    assert (order.status, balance(customer)) == (Status.PENDING, Decimal(8))
     assert order.next_poll_at is not None
     assert order.next_poll_at <= timezone.now(), "asked about soon"
     upstream.world.advance(1.1)
     assert poll_due().changed == 1
     order.refresh_from_db()
-    assert (order.status, balance(customer)) == (Status.CANCELED, 10)
+    assert (order.status, balance(customer)) == (Status.CANCELED, Decimal(10))
     assert state(request) == RequestState.COMPLETED
 
 

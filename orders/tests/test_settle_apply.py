@@ -268,7 +268,7 @@ def test_parts_move_no_money_of_their_own(customer: User, service: Service) -> N
     assert errors() == []
     apply_status(parent.pk, recorded("status (drip-feed parent)"))
     parent.refresh_from_db()
-    assert (parent.status, balance(customer)) == (Status.CANCELED, 10)
+    assert (parent.status, balance(customer)) == (Status.CANCELED, Decimal(10))
     assert errors() == []
 
 

@@ -90,7 +90,7 @@ def ended(facts: Facts, answer: OrderStatus) -> Facts:
 )
 def test_a_running_or_completed_order_moves_no_money(state: State, status: Status) -> None:
     decision = decide(RUNNING, says(state, start_count=11, remains=400, charge=Decimal("0.9")))
-    assert (decision.status, decision.refund) == (status, 0)
+    assert (decision.status, decision.refund) == (status, Decimal(0))
     assert (decision.start_count, decision.remains) == (11, 400)
     assert decision.upstream_charge == Decimal("0.900000")
     assert decision.attention == ""
@@ -146,7 +146,7 @@ def test_a_share_never_exceeds_what_staff_left() -> None:
 def test_a_package_has_no_proportion() -> None:
     facts = replace(RUNNING, shape=Shape.FLAT, quantity=1)
     decision = decide(facts, says(State.PARTIAL, remains=1))
-    assert (decision.refund, decision.attention) == (0, Attention.PARTIAL_PACKAGE)
+    assert (decision.refund, decision.attention) == (Decimal(0), Attention.PARTIAL_PACKAGE)
     assert decide(facts, says(State.CANCELED)).refund == Decimal(2)
 
 
@@ -155,7 +155,7 @@ def test_an_unknown_status_keeps_the_old_one_and_is_shown_until_a_good_one_comes
     answer: OrderStatus,
 ) -> None:
     odd = decide(RUNNING, answer)
-    assert (odd.status, odd.refund) == (Status.IN_PROGRESS, 0)
+    assert (odd.status, odd.refund) == (Status.IN_PROGRESS, Decimal(0))
     assert odd.raw_status == answer.raw_status
     assert odd.attention == Attention.UNKNOWN_STATUS
     good = decide(ended(RUNNING, answer), says(State.IN_PROGRESS, "In progress"))
@@ -189,7 +189,7 @@ def test_a_contrary_answer_is_recorded_once_and_moves_no_money(first: State, the
     facts = ended(RUNNING, says(first, remains=10))
     contrary = says(then, remains=0)
     decision = decide(facts, contrary)
-    assert (decision.status, decision.refund) == (facts.status, 0)
+    assert (decision.status, decision.refund) == (facts.status, Decimal(0))
     assert (decision.is_contrary, decision.attention) == (True, Attention.CONTRARY)
     assert decision.remains == facts.remains
     again = ended(facts, contrary)
@@ -207,7 +207,7 @@ def test_partial_then_canceled_pays_the_difference() -> None:
 def test_a_second_partial_with_other_remains_pays_nothing() -> None:
     facts = ended(RUNNING, says(State.PARTIAL, remains=250))
     decision = decide(facts, says(State.PARTIAL, remains=900))
-    assert (decision.refund, decision.remains) == (0, 250)
+    assert (decision.refund, decision.remains) == (Decimal(0), 250)
     assert decision.is_contrary
 
 
@@ -268,13 +268,13 @@ def drip(state: State, *parts: Part, runs: int | None = None) -> Decision:
 @pytest.mark.parametrize("still", [Status.PENDING, Status.IN_PROGRESS])
 def test_a_container_waits_for_its_parts(still: Status) -> None:
     decision = drip(State.COMPLETED, Part(DONE, 100, 0), Part(still, 100, 50))
-    assert (decision.status, decision.refund) == (Status.IN_PROGRESS, 0)
+    assert (decision.status, decision.refund) == (Status.IN_PROGRESS, Decimal(0))
 
 
 def test_a_container_waits_for_staff_when_a_part_belongs_to_another_order() -> None:
     facts = replace(DRIP, parts=(Part(DONE, 100, 0),), unadopted=1)
     decision = decide(facts, says(State.CANCELED, orders=("1", "2")))
-    assert (decision.status, decision.refund) == (Status.IN_PROGRESS, 0)
+    assert (decision.status, decision.refund) == (Status.IN_PROGRESS, Decimal(0))
     assert decision.attention == Attention.PART_TAKEN
 
 
@@ -312,12 +312,12 @@ def test_runs_that_are_counted_and_not_listed_are_left_to_staff(
     state: State, runs: int | None
 ) -> None:
     decision = drip(state, Part(DONE, 100, 0), runs=runs)
-    assert (decision.refund, decision.attention) == (0, Attention.PARTS_MISSING)
+    assert (decision.refund, decision.attention) == (Decimal(0), Attention.PARTS_MISSING)
 
 
 def test_an_unclear_part_counts_as_delivered_and_is_shown() -> None:
     decision = drip(State.COMPLETED, *[Part(DONE, 100, 0)] * 2, Part(CUT, 100, None))
-    assert (decision.refund, decision.attention) == (0, Attention.PARTS_MISSING)
+    assert (decision.refund, decision.attention) == (Decimal(0), Attention.PARTS_MISSING)
 
 
 def test_a_drip_feed_that_answers_like_one_order_is_settled_as_one() -> None:
@@ -333,7 +333,8 @@ def test_a_container_that_staff_refunded_in_part_is_not_called_canceled() -> Non
 
 def posts(state: State, *parts: Part, **shown: object) -> Decision:
     listed = tuple(str(number) for number in range(len(parts)))
-    answer = says(state, **{"orders": listed, "posts": len(parts)} | shown)
+    told: dict[str, object] = {"orders": listed, "posts": len(parts)} | shown
+    answer = replace(says(state), **told)  # type: ignore[arg-type]
     return decide(replace(POSTS, parts=parts), answer)
 
 
@@ -358,7 +359,7 @@ def test_a_subscription_that_used_nothing_is_canceled_in_full(state: State) -> N
 
 def test_a_subscription_never_costs_more_than_its_reserve() -> None:
     decision = posts(State.COMPLETED, *[Part(DONE, 100, 0)] * 5)
-    assert (decision.refund, decision.status) == (0, DONE)
+    assert (decision.refund, decision.status) == (Decimal(0), DONE)
 
 
 def test_posts_that_are_counted_and_not_listed_cost_the_most_and_are_shown() -> None:

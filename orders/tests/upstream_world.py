@@ -17,6 +17,7 @@ from orders.models import Attempt, Order
 from orders.services import place_order
 from orders.states import Dispatch, Outcome
 from upstream.simulator import Settings, Simulator, World
+from wallet.models import Account
 
 KEY = "key-of-the-simulated-provider"
 
@@ -97,8 +98,8 @@ def due(*orders: Order) -> None:
 
 def balance(user: User) -> Decimal:
     """What the customer has now."""
-    user.account.refresh_from_db()
-    return user.account.balance
+    found: Decimal = Account.objects.get(user=user).balance
+    return found
 
 
 @contextmanager
