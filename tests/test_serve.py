@@ -12,7 +12,7 @@ import pytest
 import requests
 from django.conf import settings
 
-from tests.processes import PYTHON, free_port, manage, started, wait_for_http
+from tests.processes import PYTHON, Process, free_port, manage, started, wait_for_http
 from tests.visitor import Visitor
 
 SERVE = [PYTHON, "manage.py", "serve"]
@@ -109,6 +109,30 @@ def wait_until_sending(database: Path) -> None:
         assert state in {"queued", "claimed"}, state
         assert time.monotonic() < deadline, state
         time.sleep(0.02)
+
+
+_FALLEN_WORKER = """
+import time, django
+django.setup()
+from celery.worker import state
+from panel.serving import embedded_worker, ended_by_signals
+with ended_by_signals(), embedded_worker():
+    state.should_stop = 1
+    time.sleep(60)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_ends_by_itself_takes_the_process_with_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["DJANGO_SETTINGS_MODULE"] = "panel.settings"
+    process = Process(
+        [PYTHON, "-c", _FALLEN_WORKER], environment=environment, log=tmp_path / "fallen.log"
+    )
+
+    assert process.wait(30) == 1
+    assert process.said().endswith("The worker or beat ended by itself; the log above says why.\n")
 
 
 @pytest.mark.redis
