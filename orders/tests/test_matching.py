@@ -215,21 +215,11 @@ def test_an_order_that_is_under_way_competes() -> None:
 
 
 def test_an_order_that_lacks_an_upper_neighbour_competes() -> None:
-    seen, rule = _without_anchor()
-    assert finding(seen).verdict is Verdict.REVIEW
-    assert rule(seen)[1].verdict is Verdict.PLACED  # the twin: the rule is what holds it back
-
-
-def _without_anchor() -> tuple[Sight, "Rule"]:
     # The second was sent at 600, so its window ends at 930 at the earliest, and no order is there.
-    return sight(lost(1, 0), lost(2, 600, lasted=30), orphans=[orphan(190)]), _anchored_only
-
-
-class Rule:
-    """Any function from a sight to findings."""
-
-    def __call__(self, seen: Sight) -> dict[int, Finding]:
-        raise NotImplementedError
+    seen = sight(lost(1, 0), lost(2, 600), orphans=[orphan(190)])
+    assert finding(seen).verdict is Verdict.REVIEW
+    # The twin: that rule is what holds it back.
+    assert _anchored_only(seen)[1].verdict is Verdict.PLACED
 
 
 def _anchored_only(seen: Sight) -> dict[int, Finding]:

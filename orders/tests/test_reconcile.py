@@ -155,6 +155,8 @@ def test_what_turns_up_after_all_takes_a_proposal_back(
     placed(customer, sold)
     look(4)
     low, high = Search.objects.values_list("low", "high").get()
+    assert low is not None
+    assert high is not None
     StrayOrder.objects.create(
         provider=sold.provider,
         upstream_id=str(next(iter({*range(low + 1, high)} - _known(sold)))),

@@ -14,7 +14,7 @@ from catalog.models import Service
 from orders import gates, restore
 from orders.errors import NotPossible
 from orders.fulfilment import forward, run_due, sweep
-from orders.models import Attempt, BackupMark, Gate, Order
+from orders.models import Attempt, BackupMark, Event, Gate, Order
 from orders.states import Dispatch, Outcome
 from orders.tests.lost_orders import allow_search, history, look, pass_time, true_id
 from orders.tests.worlds import assert_sound, make_due, order_of
@@ -40,7 +40,7 @@ def test_twenty_orders_sent_after_the_backup_are_held_found_and_not_sent_again(
     allow_search(sold.provider)
     simulator.world.change(neighbours_per_order=5)
     orders = [order_of(customer, sold, quantity=100 + number) for number in range(20)]
-    backup = list(Order.objects.filter(pk__in=[order.pk for order in orders]).values())
+    backup = list(Order.objects.filter(pk__in=[order.pk for order in orders]))
     assert restore.check_start()
     old_number = BackupMark.objects.get().number
     pass_time(30)
@@ -77,18 +77,13 @@ class _Quiet:
         """Forget them."""
 
 
-def _restore(backup: list[dict[str, object]], number: int) -> None:
+def _restore(backup: list[Order], number: int) -> None:
     """Put the rows back as the backup has them; what came after it is gone."""
-    from orders.models import Event  # noqa: PLC0415 - only here
-
-    pks = [row["id"] for row in backup]
+    pks = [order.pk for order in backup]
     Attempt.objects.filter(order_id__in=pks).delete()
     Event.objects.filter(order_id__in=pks).exclude(code="placed").delete()
-    for row in backup:
-        Order.objects.filter(pk=row["id"]).update(
-            **{name: row[name] for name in ("dispatch", "attempt_no", "upstream_id", "sent_at",
-                                            "lease_until", "next_poll_at", "waiting_for")}
-        )  # fmt: skip
+    for order in backup:
+        order.save()
     BackupMark.objects.update(number=number)
 
 
