@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0004_reconcile'),
+        ('orders', '0005_merge_0004_api_v2_0004_reconcile'),
     ]
 
     operations = [
