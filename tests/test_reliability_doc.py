@@ -14,7 +14,7 @@ NAMED = re.findall(r"`([\w/]+\.py)::(\w+)`", TEXT)
 
 
 @cache
-def tests_in(path: str) -> frozenset[str]:
+def names_in(path: str) -> frozenset[str]:
     """The names of a file's functions."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
@@ -22,7 +22,7 @@ def tests_in(path: str) -> frozenset[str]:
 
 @pytest.mark.parametrize(("path", "name"), sorted(set(NAMED)))
 def test_every_test_that_is_named_exists(path: str, name: str) -> None:
-    assert name in tests_in(path)
+    assert name in names_in(path)
 
 
 def test_every_fault_has_its_row() -> None:
@@ -36,7 +36,7 @@ def test_every_fault_has_its_row() -> None:
 def test_every_row_names_a_test_or_says_why_it_has_none(row: str) -> None:
     says = ROWS[row]
 
-    assert "::test_" in says or "later release" in says or "with the API" in says
+    assert "::test_" in says or "later release" in says
 
 
 def test_every_guard_has_its_twin() -> None:
