@@ -77,11 +77,9 @@ class Fleet:
 
     def start(self, member: Member) -> None:
         """Start it, or start it anew; a worker takes a new name each time."""
-        if member.pid and exists(member.pid):
-            # Killed, and not gone yet.
-            self._after(0.2, lambda: self._come_back(member))
-            return
         member.expected = False
+        if member.pid and exists(member.pid):
+            return
         member.starts += 1
         member.halted = False
         name = f"{member.name}-{member.starts}"
@@ -142,11 +140,14 @@ class Fleet:
         else:
             _signal_group(pid, how)
         member.expected = True
-        self._after(self.chance.uniform(0.0, 1.5), lambda: self._come_back(member))
+        self._after(self.chance.uniform(0.0, 1.5), lambda: self._come_back(member, pid))
 
-    def _come_back(self, member: Member) -> None:
-        if self._must_wait(member):
-            self._after(0.5, lambda: self._come_back(member))
+    def _come_back(self, member: Member, killed: int) -> None:
+        """Start it again, once the process that was killed is gone."""
+        if member.pid not in (0, killed):
+            return  # it is back already
+        if (exists(killed) and member.pid == killed) or self._must_wait(member):
+            self._after(0.2, lambda: self._come_back(member, killed))
         else:
             self.start(member)
 
