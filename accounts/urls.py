@@ -5,6 +5,7 @@ from accounts import views
 app_name = "accounts"
 urlpatterns = [
     path("account/", views.account_settings, name="settings"),
+    path("account/keys/", views.keys, name="keys"),
     path("theme/", views.theme, name="theme"),
     path("language/", views.language, name="language"),
 ]

@@ -154,6 +154,7 @@ class Category(models.Model):
     position = models.IntegerField(_("position"), default=0)
     is_visible = models.BooleanField(_("shown"), default=True)
     markup_percent = Percent(_("markup %"))
+    changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name = _("category")
@@ -237,7 +238,8 @@ class Service(models.Model):
     )
     position = models.IntegerField(_("position"), default=0, editable=False)
     created_at = models.DateTimeField(_("first seen"), auto_now_add=True)
-    changed_at = models.DateTimeField(_("last change"), auto_now_add=True)
+    # Whatever writes a service with `update` or in bulk sets it too: the API's price list follows it.
+    changed_at = models.DateTimeField(_("last change"), auto_now=True)
 
     objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()
 
