@@ -14,6 +14,7 @@ from catalog.models import Service
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
 from wallet.money import LIMIT
+from wallet.templatetags.money import number
 
 # More units than this fit no price and hardly the column.
 _MAX_UNITS = 10**15
@@ -145,7 +146,7 @@ def _translated(sentence: str) -> str:
     known = _SENTENCES.get(re.sub(r"\d+", "N", sentence))
     if known is None:
         return sentence
-    return str(known) % {"number": numbers[0]} if numbers else str(known)
+    return str(known) % {"number": number(int(numbers[0]))} if numbers else str(known)
 
 
 def _bad_links(filled: Filled) -> dict[str, str]:
@@ -154,7 +155,7 @@ def _bad_links(filled: Filled) -> dict[str, str]:
     for name in ("link", "media", "referring_url", "username"):
         value = filled.parameters.get(name, "")
         if len(value) > _MAX_LINK:
-            errors[name] = _("At most %(number)s characters.") % {"number": _MAX_LINK}
+            errors[name] = _("At most %(number)s characters.") % {"number": number(_MAX_LINK)}
         elif name != "username" and not _is_safe(value):
             errors[name] = _("Enter a web address or a user name.")
     return errors
@@ -182,8 +183,8 @@ def _out_of_range(service: Service, filled: Filled) -> dict[str, str]:
         errors = _out_of_range_per_post(low, high, sent)
     elif units_by in _LINE_FIELDS and not low <= filled.units <= high:
         errors[_LINE_FIELDS[units_by]] = _("Enter %(min)s to %(max)s lines.") % {
-            "min": low,
-            "max": high,
+            "min": number(low),
+            "max": number(high),
         }
     elif units_by is Units.QUANTITY:
         errors = _out_of_range_quantity(low, high, filled)
@@ -201,15 +202,15 @@ def _out_of_range_quantity(low: int, high: int, filled: Filled) -> dict[str, str
         text = _("Quantity times runs may be at most %(max)s.")
     else:
         return {}
-    return {"quantity": text % {"min": low, "max": high}}
+    return {"quantity": text % {"min": number(low), "max": number(high)}}
 
 
 def _out_of_range_per_post(low: int, high: int, sent: Mapping[str, str]) -> dict[str, str]:
     errors = {}
     if int(sent["min"]) < low:
-        errors["min"] = _("Enter at least %(number)s.") % {"number": low}
+        errors["min"] = _("Enter at least %(number)s.") % {"number": number(low)}
     if int(sent["max"]) > high:
-        errors["max"] = _("Enter at most %(number)s.") % {"number": high}
+        errors["max"] = _("Enter at most %(number)s.") % {"number": number(high)}
     return errors
 
 

@@ -155,19 +155,20 @@ def _draft(
     return Draft(
         service=service,
         form=OrderForm(service, order_type, typed, initial),
-        token=_token(request.POST.get("token")),
+        token=token_of(request.POST.get("token")),
         balance=balance_of(request.user.pk),
     )
 
 
-def _token(text: str | None) -> uuid.UUID:
+def token_of(text: str | None) -> uuid.UUID:
+    """The one-time token that the page sent back; a new one for a page that sent none."""
     try:
         return uuid.UUID(text or "")
     except ValueError:
         return uuid.uuid4()
 
 
-def _seen(text: str | None) -> Decimal | None:
+def seen_charge(text: str | None) -> Decimal | None:
     """The charge that stood on the button, as the page sent it back."""
     try:
         seen = Decimal(text or "")
@@ -191,7 +192,7 @@ def _submit(request: CustomerRequest) -> HttpResponse:
         messages.error(request, _("This service is not on sale now. Choose another one."))
         return redirect("orders:new")
     draft = _draft(request, service)
-    seen = _seen(request.POST.get("seen_charge"))
+    seen = seen_charge(request.POST.get("seen_charge"))
     # Without scripts the first press asks for the charge: nothing is placed that wasn't named.
     if request.POST.get("action") == "quote" or seen is None:
         _try_quote(draft)
