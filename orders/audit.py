@@ -287,7 +287,7 @@ def _order_facts(row: Sequence[Any]) -> OrderFacts:
     *plain, sent_at, created_at, order_type, parameters = row
     dispatch = plain[2]
     shape = shape_of(dispatch=dispatch, order_type=order_type, parameters=parameters)
-    return OrderFacts(*plain, sent_at or created_at, shape)
+    return OrderFacts._make([*plain, sent_at or created_at, shape])
 
 
 @transaction.atomic

@@ -1,11 +1,47 @@
 """The Celery app. A message is only a wake-up: it carries an ID, and losing or doubling it is harmless."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, Task, bootsteps
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
 
-app = Celery("panel")
+
+def drop_dead_connections() -> None:
+    """Close this thread's connections that failed or grew old, so that the next query opens new ones.
+
+    Those without an age limit (SQLite's) and those in a transaction are kept.
+    """
+    for connection in connections.all(initialized_only=True):
+        may_age = connection.settings_dict["CONN_MAX_AGE"] or connection.errors_occurred
+        if may_age and not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+class PanelTask(Task):  # type: ignore[type-arg]
+    """A task that begins with a usable database connection, also after the server restarted."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        drop_dead_connections()
+        return super().__call__(*args, **kwargs)
+
+
+class RefuseUnsafeDatabase(bootsteps.Step):
+    """Keeps a worker from starting on a database that may forget a commit (a forgotten mark is a resend)."""
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        # Django is set up by now; the checks import its models.
+        from panel.checks import refuse_unsafe_database  # noqa: PLC0415
+
+        super().__init__(parent, **kwargs)
+        refuse_unsafe_database()
+
+
+app: "Celery[Any]" = Celery("panel", task_cls=PanelTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+app.steps["worker"].add(RefuseUnsafeDatabase)
