@@ -28,6 +28,7 @@ from django.utils import timezone
 from catalog.models import Provider, Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
+from orders.letters import tell_canceled
 from orders.models import Attempt, Order
 from orders.money import lock_order, refund_order
 from orders.states import Dispatch, Outcome, Status
@@ -270,6 +271,8 @@ def _write_with_locks(claimed: Claim, verdict: Verdict) -> None:
     _end_attempt(attempt, verdict, late=late)
     _move(order, verdict)
     _tell(order, verdict, claimed, late=late)
+    if verdict.dispatch == Dispatch.REJECTED:
+        tell_canceled(order)
     if verdict.holds_service:
         Service.objects.filter(pk=claimed.service_id).update(is_held=True)
         logger.warning("service held, the provider does not know it: %s", claimed.service_id)

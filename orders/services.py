@@ -13,6 +13,7 @@ from accounts.models import User
 from catalog.models import Service
 from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
 from orders.errors import DuplicateLink, InvalidLines, PriceChanged, TokenReused
+from orders.letters import tell_canceled
 from orders.models import Attempt, Order
 from orders.money import charge_order, charge_orders, lock_order, refund_order
 from orders.quotes import Filled, Quote, quote, read_form
@@ -192,4 +193,6 @@ def withdraw(order_id: int, *, actor: User | None) -> bool:
         outcome=Outcome.NOT_SENT, reason="withdrawn", finished_at=timezone.now()
     )
     record(order, Code.WITHDRAWN, actor=actor)
+    if actor is None or actor.pk != order.customer_id:
+        tell_canceled(order)
     return True

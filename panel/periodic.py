@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from accounts import mail
 from catalog import sync
 from catalog.services import ensure_first_provider
 from orders import audit, following, fulfilment, requests
@@ -82,6 +83,10 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _send_mails() -> str:
+    return sentence(mail.send_due())
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -90,4 +95,5 @@ WORK: dict[str, Callable[[], str]] = {
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
     "check_ledger": _check_ledger,
+    "send_mails": _send_mails,
 }

@@ -59,6 +59,8 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Orders"), "shopping_cart", "orders.order"),
                 _item(_("Refills and cancels"), "autorenew", "orders.request"),
                 _item(_("Wallets"), "account_balance_wallet", "wallet.account"),
+                _item(_("Top-up requests"), "payments", "wallet.topuprequest"),
+                _item(_("Top-up methods"), "account_balance", "wallet.topupmethod"),
                 _item(_("Transactions"), "receipt_long", "wallet.entry"),
             ],
         },

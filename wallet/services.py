@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from django.db import transaction
 
+from accounts import mail
 from accounts.models import User
 from wallet.errors import AccountFrozen, AlreadyPosted, InsufficientFunds, InvalidAmount
 from wallet.models import Account, Entry
@@ -25,7 +26,7 @@ def lock_account(user_id: int) -> Account:
     Locks are always taken in the order account, order, attempt; so this comes first in every
     transaction that moves money.
     """
-    accounts = Account.objects.select_for_update(no_key=True)
+    accounts = Account.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
     try:
         return accounts.get(user_id=user_id)
     except Account.DoesNotExist:
@@ -86,6 +87,7 @@ def post_many(
     is_known = Entry.objects.filter(kind=kind, reference__in=references).exists()
     if is_known or len(references) < len(movements):
         raise AlreadyPosted(f"{kind} {movements[0].reference} is in the ledger")
+    _warn_when_low(account, balances[-1])
     account.balance = balances[-1]
     account.save(update_fields=["balance"])
     return Entry.objects.bulk_create(
@@ -101,6 +103,13 @@ def post_many(
         )
         for movement, balance in zip(movements, balances, strict=True)
     )
+
+
+def _warn_when_low(account: Account, balance: Decimal) -> None:
+    """Write a mail when the balance falls below the amount that the customer chose."""
+    limit = account.user.low_balance
+    if limit is not None and balance < limit <= account.balance:
+        mail.write(account.user, mail.Kind.LOW_BALANCE, balance=str(balance), limit=str(limit))
 
 
 def _balances(balance: Decimal, amounts: Sequence[Decimal]) -> list[Decimal]:
