@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
+from catalog.rules import Rules, read_rules
 from orders.errors import InvalidOrder, NotOnSale
 from orders.models import Order
 from orders.quotes import Quote, quote
@@ -51,7 +52,7 @@ def placed_with(customer_id: int, client_token: uuid.UUID) -> list[Order]:
 
 
 def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:
-    """A quote or a sentence for each, in their order; two statements whatever their number.
+    """A quote or a sentence for each, in their order; three statements whatever their number.
 
     A service twice on one link is refused, in the list and against the customer's active orders.
     """
@@ -59,10 +60,11 @@ def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:
         {each.service_id for each in wanted}
     )
     active = _active(customer_id, wanted)
+    rules = read_rules()
     found: list[Quote | str] = []
     for each in wanted:
         pair = (each.service_id, each.link)
-        answer = _quoted(services.get(each.service_id), each.values)
+        answer = _quoted(services.get(each.service_id), each.values, rules)
         if isinstance(answer, Quote) and pair in active:
             answer = _already(active[pair])
         if isinstance(answer, Quote):
@@ -87,11 +89,11 @@ def _already(order_id: int) -> str:
     }
 
 
-def _quoted(service: Service | None, values: Mapping[str, str]) -> Quote | str:
+def _quoted(service: Service | None, values: Mapping[str, str], rules: Rules) -> Quote | str:
     if service is None:
         return _("There is no such service.")
     try:
-        return quote(service, values)
+        return quote(service, values, rules)
     except NotOnSale:
         return _("This service is not on sale now.")
     except InvalidOrder as exc:

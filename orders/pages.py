@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.requests import CustomerRequest
+from accounts.requests import CustomerRequest, PageRequest
 from orders.errors import NotPossible
 from orders.export import csv_lines
 from orders.forms import parameter_lines
@@ -111,6 +111,12 @@ def export(request: CustomerRequest) -> StreamingHttpResponse:
     # The zone is fixed here: the stream is written after the middleware has left.
     written = csv_lines(orders.iterator(chunk_size=1000), timezone.get_current_timezone())
     return download(written, "orders.csv")
+
+
+@require_GET
+def explained(request: PageRequest) -> HttpResponse:
+    """What the words on the order pages mean; for visitors too."""
+    return render(request, "orders/help.html", {"statuses": Status.choices})
 
 
 def _version(order: Order) -> str:

@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy
 
 from catalog import pricing
 from catalog.models import Service
+from catalog.platforms import evident_platform, wrong_host
+from catalog.rules import Rules, read_rules
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
 from wallet.money import LIMIT
@@ -96,15 +98,16 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
     return filled
 
 
-def quote(service: Service, values: Mapping[str, str]) -> Quote:
+def quote(service: Service, values: Mapping[str, str], rules: Rules | None = None) -> Quote:
     """Reckon an order of this service on the server; nothing of the price comes from `values`.
 
+    `rules` are the operator's, read here unless they are given.
     Raises InvalidOrder with a sentence per field, or NotOnSale.
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
     filled = read_form(service, values)
-    errors = _out_of_range(service, filled)
+    errors = _out_of_range(service, filled) or _refused(service, filled, rules or read_rules())
     if errors:
         raise InvalidOrder(errors)
     flat = filled.order_type.units_by is Units.FLAT
@@ -122,6 +125,17 @@ def quote(service: Service, values: Mapping[str, str]) -> Quote:
     if max(found.charge, found.cost, found.expected_charge) > LIMIT:
         raise InvalidOrder({_size_field(filled.order_type): _("This order is too large.")})
     return found
+
+
+def _refused(service: Service, filled: Filled, rules: Rules) -> dict[str, str]:
+    """A link that evidently leads elsewhere than the service, or what the operator refuses."""
+    link = filled.parameters.get("link", "")
+    platform = evident_platform(service.title, service.category.title)
+    if platform and (host := wrong_host(platform, link)):
+        sentence = _("This service is for %(platform)s, and the link leads to %(host)s.")
+        return {"link": sentence % {"platform": platform.name, "host": host}}
+    found = rules.refusal(filled.parameters)
+    return {found[0]: found[1]} if found else {}
 
 
 def is_on_sale(service: Service) -> bool:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("new/quote/", views.quoted, name="quote"),
     path("mass/", mass_views.mass, name="mass"),
     path("mass/lines/", mass_views.reckoned, name="mass_lines"),
+    path("help/", pages.explained, name="help"),
     path("export/", pages.export, name="export"),
     path("rows/", pages.rows, name="rows"),
     path("<int:pk>/", pages.detail, name="detail"),

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.requests import CustomerRequest
-from catalog.models import Service
+from catalog.models import Favourite, Service
 from catalog.search import categories, on_sale, search
 from catalog.views import MOST_CATEGORIES
 from orders.errors import (
@@ -24,7 +24,7 @@ from orders.errors import (
     TokenReused,
 )
 from orders.forms import OrderForm, order_type_of
-from orders.models import Order
+from orders.models import Order, ServiceTimes
 from orders.quotes import Quote, quote
 from orders.services import place_order
 from upstream.order_types import Units
@@ -46,6 +46,11 @@ class Draft:
     changed: PriceChanged | None = None
     duplicate: int | None = None
     field_errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def times(self) -> ServiceTimes | None:
+        """How long it typically takes, when enough of our own orders say so."""
+        return ServiceTimes.objects.filter(service_id=self.service.pk).first()
 
     @property
     def is_flat(self) -> bool:
@@ -117,6 +122,7 @@ def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, An
         context |= {"found": found[:PAGE_SIZE], "has_more": len(found) > PAGE_SIZE}
     else:
         context["recent"] = _recent(request.user.pk)
+        context["kept"] = _kept(request.user.pk)
     if with_categories:
         context["categories"] = categories(MOST_CATEGORIES)
     return context
@@ -128,6 +134,12 @@ def _recent(customer_id: int) -> list[Service]:
     wanted = list(dict.fromkeys(latest))[:6]
     found = {service.pk: service for service in on_sale().filter(pk__in=wanted)}
     return [found[number] for number in wanted if number in found]
+
+
+def _kept(customer_id: int) -> list[Service]:
+    """The favourites that are on sale now."""
+    mine = Favourite.objects.filter(user_id=customer_id).values("service_id")
+    return list(on_sale().filter(pk__in=mine)[:12])
 
 
 def _service(number: int | None) -> Service | None:

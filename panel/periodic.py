@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import mail
 from catalog import sync
 from catalog.services import ensure_first_provider
-from orders import audit, following, fulfilment, requests
+from orders import audit, following, fulfilment, requests, times
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -83,6 +83,10 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _refresh_times() -> str:
+    return f"{times.refresh_times()} services"
+
+
 def _send_mails() -> str:
     return sentence(mail.send_due())
 
@@ -96,4 +100,5 @@ WORK: dict[str, Callable[[], str]] = {
     "refresh_balances": _refresh_balances,
     "check_ledger": _check_ledger,
     "send_mails": _send_mails,
+    "refresh_times": _refresh_times,
 }

@@ -40,6 +40,7 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("poll_requests", timedelta(seconds=min(30, poll_seconds))),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
+        PeriodicJob("refresh_times", timedelta(hours=1)),
         PeriodicJob("send_mails", timedelta(seconds=10)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
     ]

@@ -251,8 +251,8 @@ ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
-# One address per account; a new one counts once it is confirmed.
-ACCOUNT_CHANGE_EMAIL = True
+# The old address and the new one, until the new one is confirmed and made the first.
+ACCOUNT_MAX_EMAIL_ADDRESSES = 2
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"

@@ -70,6 +70,7 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Services"), "sell", "catalog.service"),
                 _item(_("Categories"), "category", "catalog.category"),
                 _item(_("Providers"), "dns", "catalog.provider"),
+                _item(_("Link rules"), "link_off", "catalog.linkrule"),
                 _item(_("Catalogue syncs"), "sync", "catalog.syncrun"),
                 _item(_("Error rules"), "rule", "catalog.errorrule"),
             ],

@@ -167,11 +167,11 @@ class ProofStorage(FileSystemStorage):
         super().__init__(file_permissions_mode=0o600, directory_permissions_mode=0o700)
 
     @property
-    def base_location(self) -> Path:  # type: ignore[override] # read anew, as settings may change
+    def base_location(self) -> Path:  # read anew, as settings may change
         return Path(settings.VAR_DIR) / "proofs"
 
     @property
-    def location(self) -> str:  # type: ignore[override]
+    def location(self) -> str:
         return str(self.base_location.absolute())
 
 
