@@ -8,6 +8,7 @@ urlpatterns = [
     path("account/mails/", views.mails, name="mails"),
     path("account/sessions/", views.sessions, name="sessions"),
     path("terms/", views.terms, name="terms"),
+    path("account/keys/", views.keys, name="keys"),
     path("theme/", views.theme, name="theme"),
     path("language/", views.language, name="language"),
 ]

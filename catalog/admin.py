@@ -552,7 +552,7 @@ class ServiceAdmin(StaffAdmin):
 
 def _sell(services: QuerySet[Service], *, sold: bool) -> int:
     chosen = Service.objects.filter(pk__in=services.order_by().values("pk"))
-    return chosen.filter(is_sold=not sold).update(is_sold=sold)
+    return chosen.filter(is_sold=not sold).update(is_sold=sold, changed_at=timezone.now())
 
 
 class ErrorRuleForm(forms.ModelForm[ErrorRule]):

@@ -106,6 +106,26 @@ class Provider(models.Model):
         )
 
 
+class BalanceSample(models.Model):
+    """Our balance at a provider, as it was at some moment between asking and the answer."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="balance_samples", verbose_name=_("provider")
+    )
+    asked_at = models.DateTimeField(_("asked"))
+    answered_at = models.DateTimeField(_("answered"))
+    amount = MoneyField(_("balance"))
+
+    class Meta:
+        verbose_name = _("balance reading")
+        verbose_name_plural = _("balance readings")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["provider", "asked_at"], name="balance_of_provider")]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.answered_at:%Y-%m-%d %H:%M}"
+
+
 class ErrorRule(models.Model):
     """What one of a provider's error texts means, as an admin once decided."""
 
@@ -136,6 +156,7 @@ class Category(models.Model):
     position = models.IntegerField(_("position"), default=0)
     is_visible = models.BooleanField(_("shown"), default=True)
     markup_percent = Percent(_("markup %"))
+    changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name = _("category")
@@ -219,7 +240,8 @@ class Service(models.Model):
     )
     position = models.IntegerField(_("position"), default=0, editable=False)
     created_at = models.DateTimeField(_("first seen"), auto_now_add=True)
-    changed_at = models.DateTimeField(_("last change"), auto_now_add=True)
+    # Whatever writes a service with `update` or in bulk sets it too: the API's price list follows it.
+    changed_at = models.DateTimeField(_("last change"), auto_now=True)
 
     objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()
 

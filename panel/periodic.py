@@ -12,7 +12,17 @@ from django.utils import timezone
 from accounts import mail
 from catalog import sync
 from catalog.services import ensure_first_provider
-from orders import audit, following, fulfilment, requests, times
+from orders import (
+    api_add,
+    audit,
+    callbacks,
+    following,
+    fulfilment,
+    reconcile,
+    requests,
+    restore,
+    times,
+)
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -61,6 +71,12 @@ def _poll_requests() -> str:
     return f"{requests.poll_due()} checked"
 
 
+def _reconcile() -> str:
+    """Look for lost answers; beside it, note that this database is the newest there is."""
+    restore.advance()
+    return str(reconcile.reconcile_due())
+
+
 def _sync_catalog() -> str:
     # The environment's provider is there from the first run on, whichever process that is in.
     ensure_first_provider()
@@ -69,6 +85,14 @@ def _sync_catalog() -> str:
 
 def _refresh_balances() -> str:
     return f"{sync.refresh_balances()} read"
+
+
+def _send_callbacks() -> str:
+    return f"{callbacks.run()} delivered"
+
+
+def _forget_old() -> str:
+    return f"{api_add.forget_old()} calls, {callbacks.forget_old()} callback messages"
 
 
 def _check_ledger() -> str:
@@ -96,8 +120,11 @@ WORK: dict[str, Callable[[], str]] = {
     "poll_orders": _poll_orders,
     "send_requests": _send_requests,
     "poll_requests": _poll_requests,
+    "reconcile": _reconcile,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
+    "send_callbacks": _send_callbacks,
+    "forget_old": _forget_old,
     "check_ledger": _check_ledger,
     "send_mails": _send_mails,
     "refresh_times": _refresh_times,

@@ -38,10 +38,13 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("poll_orders", timedelta(seconds=min(5, poll_seconds))),
         PeriodicJob("send_requests", timedelta(seconds=5)),
         PeriodicJob("poll_requests", timedelta(seconds=min(30, poll_seconds))),
+        PeriodicJob("reconcile", timedelta(seconds=5)),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
         PeriodicJob("refresh_times", timedelta(hours=1)),
         PeriodicJob("send_mails", timedelta(seconds=10)),
+        PeriodicJob("send_callbacks", timedelta(seconds=5)),
+        PeriodicJob("forget_old", timedelta(hours=1)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
     ]
     return {job.name: job for job in jobs}

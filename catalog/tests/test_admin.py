@@ -25,6 +25,7 @@ ROW = {
 PROVIDER = {
     "name": "Upstream", "is_enabled": "on", "currency": "USD", "exchange_rate": "1",
     "gate-TOTAL_FORMS": "0", "gate-INITIAL_FORMS": "0",
+    "scan-TOTAL_FORMS": "0", "scan-INITIAL_FORMS": "0",
 }  # fmt: skip
 
 
@@ -109,8 +110,10 @@ def test_a_key_that_cannot_be_read_can_be_entered_again(
     "url", ["http://panel.example.com/api/v2", "https://user:secret@panel.example.com", "ftp://a.b"]
 )
 def test_an_address_that_is_not_safe_is_refused(
-    owner: Client, provider: Provider, url: str
+    owner: Client, provider: Provider, settings: Settings, url: str
 ) -> None:
+    settings.ALLOW_PRIVATE_UPSTREAM = False
+
     answer = owner.post(page(provider), {**PROVIDER, "url": url})
 
     assert answer.status_code == 200

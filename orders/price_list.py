@@ -1,0 +1,105 @@
+"""The `services` answer, made once per state of the catalogue and then handed out as it is."""
+
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.utils.cache import patch_vary_headers
+from django.utils.http import parse_etags
+from redis.exceptions import RedisError
+
+from catalog.models import Service
+from catalog.version import version
+from orders.api_status import plain
+from upstream.order_types import find_type
+
+_KEPT_SECONDS = 24 * 3600
+_CONTENT_TYPE = "application/json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A price list ready to be sent, plain and compressed."""
+
+    body: bytes
+    packed: bytes
+    etag: str
+
+
+def response(request: HttpRequest) -> HttpResponse:
+    """The list as this client can read it; 304 without a body when it has this very list."""
+    prepared = current()
+    answer: HttpResponse
+    if _has(request, prepared.etag):
+        answer = HttpResponseNotModified()
+    elif _takes_gzip(request):
+        answer = HttpResponse(prepared.packed, content_type=_CONTENT_TYPE)
+        answer["Content-Encoding"] = "gzip"
+    else:
+        answer = HttpResponse(prepared.body, content_type=_CONTENT_TYPE)
+    answer["ETag"] = prepared.etag
+    # To be kept by the client, and to be asked about before it is used.
+    answer["Cache-Control"] = "private, no-cache"
+    patch_vary_headers(answer, ["Accept-Encoding"])
+    return answer
+
+
+def current() -> Prepared:
+    """The list of what is on sale now: from the cache while the catalogue is unchanged."""
+    place = f"api-services-{version()}"
+    try:
+        found: Prepared | None = cache.get(place)
+        if found is None:
+            found = prepare()
+            cache.set(place, found, _KEPT_SECONDS)
+    except RedisError:
+        return prepare()
+    return found
+
+
+def prepare() -> Prepared:
+    """Make the list from the database, with one query."""
+    body = json.dumps(rows(), ensure_ascii=False, separators=(",", ":")).encode()
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return Prepared(body, gzip.compress(body, compresslevel=6, mtime=0), etag)
+
+
+def rows() -> list[dict[str, Any]]:
+    """What is on sale, with the fields and types that API v2 gives them."""
+    on_sale = Service.objects.on_sale().select_related("category")
+    return [_row(service) for service in on_sale if find_type(service.order_type)]
+
+
+def _row(service: Service) -> dict[str, Any]:
+    order_type = find_type(service.order_type)
+    row = {
+        "service": service.pk,
+        "name": service.title,
+        "type": order_type.name if order_type else service.type,
+        "category": service.category.title,
+        "rate": plain(service.price_rate),
+        "min": str(service.min_quantity),
+        "max": str(service.max_quantity),
+        "refill": service.refill,
+        "cancel": service.cancel,
+    }
+    # Seen at real panels, and not in the document: so only where it says something.
+    return row | {"dripfeed": True} if service.dripfeed else row
+
+
+def _has(request: HttpRequest, etag: str) -> bool:
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return "*" in known or any(_opaque(each) == _opaque(etag) for each in known)
+
+
+def _opaque(etag: str) -> str:
+    return etag.removeprefix("W/")
+
+
+def _takes_gzip(request: HttpRequest) -> bool:
+    return bool(re.search(r"\bgzip\b", request.headers.get("Accept-Encoding", "")))
