@@ -180,12 +180,12 @@ def fill(page: Page, address: str) -> None:
 
 
 def draw(page: Page, address: str, name: str) -> None:
-    page.goto(address)
-    fill(page, address)
     for theme in THEMES:
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.goto(address)
+        fill(page, address)
         for size, (width, height) in SIZES.items():
             page.set_viewport_size({"width": width, "height": height})
-            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.screenshot(path=FOLDER / f"{name}-{theme}-{size}.png")
 
 
@@ -203,6 +203,30 @@ STAFF = [
     "/admin/", "/admin/orders/order/", "/admin/catalog/service/", "/admin/catalog/provider/",
     "/admin/wallet/topuprequest/", "/admin/wallet/account/", "/admin/catalog/linkrule/",
 ]  # fmt: skip
+
+
+# What the README shows: the address of a page (a service's number is filled in), and its theme.
+README = {
+    "order": ("/orders/new/?service={service}", "light"),
+    "orders": ("/orders/", "dark"),
+    "services": ("/admin/catalog/service/", "light"),
+}
+
+
+@pytest.mark.timeout(300)
+def test_draw_the_pictures_of_the_readme(
+    browser: Browser, live_server: LiveServer, buyer: User, staff: User, shop: list[Service]
+) -> None:
+    (FOLDER / "readme").mkdir(parents=True, exist_ok=True)
+    for name, (address, theme) in README.items():
+        context = signed_in(browser, live_server, staff if "admin" in address else buyer)
+        page = context.new_page()
+        page.set_viewport_size({"width": 1440 if "admin" in address else 1200, "height": 800})
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.goto(address.format(service=shop[0].pk))
+        fill(page, page.url)
+        page.screenshot(path=FOLDER / "readme" / f"{name}.png")
+        context.close()
 
 
 def _name(address: str) -> str:

@@ -49,7 +49,7 @@ def signed_in(client: Client, customer: User, service: Service) -> Client:
     order = place_order(
         customer=customer,
         service=service,
-        values={"link": "https://example.com/" + "long" * 50, "quantity": "100"},
+        values={"link": "https://instagram.com/" + "long" * 50, "quantity": "100"},
         client_token=uuid.uuid4(),
     )
     multiply(
