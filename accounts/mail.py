@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 # A mail about yesterday's order is news for nobody.
 _GIVE_UP_AFTER = dt.timedelta(days=3)
+_KEPT = dt.timedelta(days=30)
 _LONGEST_WAIT = dt.timedelta(hours=1)
 
 
@@ -60,6 +61,7 @@ def send_due(limit: int = 200) -> Sent:
     """
     now = timezone.now()
     given_up = Mail.objects.filter(sent_at=None, created_at__lt=now - _GIVE_UP_AFTER).delete()[0]
+    Mail.objects.filter(sent_at__lt=now - _KEPT).delete()
     due = Mail.objects.filter(sent_at=None, not_before__lte=now)
     mails = list(due.select_related("user").order_by("not_before", "pk")[:limit])
     sent = 0

@@ -80,6 +80,7 @@ def _navigation() -> list[dict[str, Any]]:
             "items": [
                 _item(_("Users"), "group", "accounts.user"),
                 _item(_("Groups"), "badge", "auth.group"),
+                _item(_("Mails"), "mail", "accounts.mail"),
                 _item(_("Jobs"), "schedule", "panel.job"),
             ],
         },

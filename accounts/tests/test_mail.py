@@ -210,6 +210,16 @@ def test_old_news_is_dropped(customer: User) -> None:
     assert mail.send_due() == mail.Sent(given_up=1)
 
 
+def test_sent_mails_are_forgotten_after_a_month(customer: User) -> None:
+    for days in (29, 31):
+        mail.write(customer, Kind.SIGN_IN, agent=str(days), address="y")
+        Mail.objects.filter(sent_at=None).update(sent_at=timezone.now() - dt.timedelta(days=days))
+
+    mail.send_due()
+
+    assert [each.values["agent"] for each in Mail.objects.all()] == ["29"]
+
+
 def test_mails_speak_the_readers_language(customer: User) -> None:
     User.objects.update(language="tr")
     mail.write(customer, Kind.LOW_BALANCE, balance="1.5", limit="2")
