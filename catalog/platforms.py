@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -59,6 +60,7 @@ def evident_platform(name: str, category: str) -> Platform | None:
     return None
 
 
+@lru_cache(maxsize=2048)
 def host_of(link: str) -> str:
     """The host that a link leads to, without "www."; empty for a user name."""
     text = link.strip()

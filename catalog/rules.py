@@ -4,6 +4,7 @@ import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.utils.translation import gettext as _
 
@@ -28,6 +29,9 @@ class Rules:
         return None
 
 
+NO_RULES = Rules(())
+
+
 def read_rules() -> Rules:
     """The rules that are switched on, in one statement."""
     return Rules(tuple(LinkRule.objects.filter(is_on=True).order_by("pk")[:1000]))
@@ -44,6 +48,7 @@ def refuses(rule: LinkRule, name: str, value: str) -> bool:
     return bool(_compiled(rule.text).match(value.casefold()))
 
 
+@lru_cache(maxsize=2048)
 def _compiled(pattern: str) -> re.Pattern[str]:
     # Only * and ? mean something: what fnmatch makes of them can't run away, whatever the link.
     literal = pattern.casefold().replace("[", "[[]")

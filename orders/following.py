@@ -26,7 +26,7 @@ from catalog.models import Provider
 from orders.attention import PASSING, Attention
 from orders.decisions import FOLLOWED, Decision, decide, is_news
 from orders.errors import NotPossible
-from orders.letters import Ending, tell_ended
+from orders.letters import tell_ended
 from orders.models import Event, Order
 from orders.rows import Row, update_rows
 from orders.settlement import apply_status, close_cancels, facts_of
@@ -350,18 +350,9 @@ def _write(news: Sequence[_News], now: datetime) -> int:
     )
     if ended:
         close_cancels([row.pk for row in ended if row.pk in written], now=now)
-        tell_ended([_ending(each) for each in news if _has_ended(each, written)])
+        was_open = {each.order.pk for each in news if each.order.status not in FINAL}
+        tell_ended([row.pk for row in ended if row.pk in written & was_open])
     return len(written)
-
-
-def _has_ended(news: _News, written: set[int]) -> bool:
-    was_open = news.order.status not in FINAL
-    return news.decision.is_final and was_open and news.order.pk in written
-
-
-def _ending(news: _News) -> Ending:
-    decision = news.decision
-    return Ending(news.order, Status(decision.status), news.order.refunded, decision.remains)
 
 
 def _row(news: _News, now: datetime) -> Row:

@@ -28,7 +28,7 @@ from django.utils import timezone
 from catalog.models import Provider, Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
-from orders.letters import tell_canceled
+from orders.letters import tell_ended
 from orders.models import Attempt, Order
 from orders.money import lock_order, refund_order
 from orders.states import Dispatch, Outcome, Status
@@ -272,7 +272,7 @@ def _write_with_locks(claimed: Claim, verdict: Verdict) -> None:
     _move(order, verdict)
     _tell(order, verdict, claimed, late=late)
     if verdict.dispatch == Dispatch.REJECTED:
-        tell_canceled(order)
+        tell_ended([order.pk])
     if verdict.holds_service:
         Service.objects.filter(pk=claimed.service_id).update(
             is_held=True, changed_at=timezone.now()

@@ -1,11 +1,9 @@
 """What customers are told by mail about their orders; written with the change itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Collection
 
 from accounts.mail import Kind
-from accounts.models import Mail, User
+from accounts.models import Mail
 from orders.models import Order
 from orders.states import Status
 
@@ -16,46 +14,28 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Ending:
-    """An order that has just become final; amounts in the site's currency."""
+def tell_ended(order_ids: Collection[int]) -> None:
+    """Put a mail about each into the outbox, in the transaction that has just ended the orders.
 
-    order: Order
-    status: Status
-    refunded: Decimal
-    remains: int | None
-
-
-def tell_ended(endings: Sequence[Ending]) -> None:
-    """Put a mail about each into the outbox, in the caller's transaction; parts are not told."""
-    endings = [each for each in endings if each.order.parent_id is None]
-    if not endings:
+    Two statements whatever their number; the parts of an order are not told.
+    """
+    if not order_ids:
         return
-    customers = User.objects.filter(is_active=True).in_bulk(
-        {each.order.customer_id for each in endings}
-    )
+    ended = Order.objects.filter(pk__in=order_ids, parent=None, customer__is_active=True)
     Mail.objects.bulk_create(
-        Mail(user_id=each.order.customer_id, kind=kind, values=_values(each))
-        for each in endings
-        if (kind := _KINDS.get(each.status))
-        and (customer := customers.get(each.order.customer_id))
-        and kind not in customer.mail_off
+        Mail(user_id=order.customer_id, kind=kind, values=_values(order))
+        for order in ended.select_related("customer").order_by("pk")
+        if (kind := _KINDS.get(Status(order.status))) and kind not in order.customer.mail_off
     )
 
 
-def tell_canceled(order: Order) -> None:
-    """The mail about an order that ended without delivery."""
-    tell_ended([Ending(order, Status.CANCELED, order.refunded, order.remains)])
-
-
-def _values(ending: Ending) -> dict[str, str | int]:
-    order = ending.order
+def _values(order: Order) -> dict[str, str | int]:
     return {
         "order": order.pk,
         "link": order.link,
         "quantity": order.quantity,
-        "remains": max(0, min(order.quantity, ending.remains or 0)),
+        "remains": max(0, min(order.quantity, order.remains or 0)),
         "charge": str(order.charge),
-        "refunded": str(ending.refunded),
-        "paid": str(order.charge - ending.refunded),
+        "refunded": str(order.refunded),
+        "paid": str(order.charge - order.refunded),
     }

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from catalog import pricing
 from catalog.models import Service
 from catalog.platforms import evident_platform, wrong_host
-from catalog.rules import Rules, read_rules
+from catalog.rules import NO_RULES, Rules
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
 from wallet.money import LIMIT
@@ -98,16 +98,16 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
     return filled
 
 
-def quote(service: Service, values: Mapping[str, str], rules: Rules | None = None) -> Quote:
+def quote(service: Service, values: Mapping[str, str], rules: Rules = NO_RULES) -> Quote:
     """Reckon an order of this service on the server; nothing of the price comes from `values`.
 
-    `rules` are the operator's, read here unless they are given.
+    `rules` are what the operator refuses, from `catalog.rules.read_rules`.
     Raises InvalidOrder with a sentence per field, or NotOnSale.
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
     filled = read_form(service, values)
-    errors = _out_of_range(service, filled) or _refused(service, filled, rules or read_rules())
+    errors = _out_of_range(service, filled) or _refused(service, filled, rules)
     if errors:
         raise InvalidOrder(errors)
     flat = filled.order_type.units_by is Units.FLAT

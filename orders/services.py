@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
+from catalog.rules import read_rules
 from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
 from orders.errors import DuplicateLink, InvalidLines, PriceChanged, TokenReused
-from orders.letters import tell_canceled
+from orders.letters import tell_ended
 from orders.models import Attempt, Order
 from orders.money import charge_order, charge_orders, lock_order, refund_order
 from orders.quotes import Filled, Quote, quote, read_form
@@ -50,7 +51,7 @@ def place_order(
             if first is not None and first.client_token == client_token:
                 return _same(first, service, filled)
             current = Service.objects.select_related("provider", "category").get(pk=service.pk)
-            agreed = quote(current, values)
+            agreed = quote(current, values, read_rules())
             if seen_charge is not None and seen_charge != agreed.charge:
                 raise PriceChanged(seen=seen_charge, now=agreed.charge)
             if first is not None and not allow_duplicate:
@@ -194,5 +195,5 @@ def withdraw(order_id: int, *, actor: User | None) -> bool:
     )
     record(order, Code.WITHDRAWN, actor=actor)
     if actor is None or actor.pk != order.customer_id:
-        tell_canceled(order)
+        tell_ended([order.pk])
     return True

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from accounts.requests import CustomerRequest
 from catalog.models import Favourite, Service
+from catalog.rules import read_rules
 from catalog.search import categories, on_sale, search
 from catalog.views import MOST_CATEGORIES
 from orders.errors import (
@@ -191,7 +192,7 @@ def seen_charge(text: str | None) -> Decimal | None:
 
 def _try_quote(draft: Draft) -> None:
     try:
-        draft.quote = quote(draft.service, draft.form.values())
+        draft.quote = quote(draft.service, draft.form.values(), read_rules())
     except InvalidOrder as exc:
         draft.field_errors = exc.errors
     except NotOnSale:

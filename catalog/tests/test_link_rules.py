@@ -1,6 +1,7 @@
 """Links that evidently lead elsewhere, and what the operator refuses."""
 
 import time
+import uuid
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -11,8 +12,10 @@ from accounts.models import User
 from catalog.models import LinkRule, Service
 from catalog.platforms import BY_KEY, PLATFORMS, evident_platform, host_of, wrong_host
 from catalog.rules import Rules, read_rules, refuses
-from orders.errors import InvalidOrder
+from orders.bulk import Wanted
+from orders.errors import InvalidLines, InvalidOrder
 from orders.quotes import quote
+from orders.services import place_many, place_order
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_a_rule_that_makes_no_sense_is_not_kept(kind: str, text: str) -> None:
 
 def errors_of(service: Service, link: str) -> dict[str, str]:
     with pytest.raises(InvalidOrder) as refusal:
-        quote(service, {"link": link, "quantity": "100"})
+        quote(service, {"link": link, "quantity": "100"}, read_rules())
     return refusal.value.errors
 
 
@@ -141,7 +144,20 @@ def test_an_order_is_refused_with_the_operators_message(service: Service) -> Non
     LinkRule.objects.create(kind="word", text="example", is_on=False)
 
     assert errors_of(service, "https://bad.example/1") == {"link": "Not that site."}
-    assert quote(service, {"link": "https://example.com/1", "quantity": "100"}).units == 100
+    harmless = {"link": "https://example.com/1", "quantity": "100"}
+    assert quote(service, harmless, read_rules()).units == 100
+
+
+def test_no_way_of_placing_an_order_passes_by_the_rules(customer: User, service: Service) -> None:
+    LinkRule.objects.create(kind="word", text="casino", message="No.")
+    values = {"link": "https://example.com/casino", "quantity": "100"}
+
+    with pytest.raises(InvalidOrder):
+        place_order(customer=customer, service=service, values=values, client_token=uuid.uuid4())
+    with pytest.raises(InvalidLines):
+        place_many(
+            customer=customer, wanted=[Wanted(service.pk, values)], client_token=uuid.uuid4()
+        )
 
 
 def test_an_order_whose_link_leads_elsewhere_says_where(service: Service) -> None:
