@@ -1,13 +1,9 @@
 """Counting how often something happens, in the cache that all processes share."""
 
 import hashlib
-import logging
 import time
 
 from django.core.cache import cache
-from redis.exceptions import RedisError
-
-logger = logging.getLogger(__name__)
 
 _MINUTE = 60
 
@@ -17,37 +13,22 @@ def hit(name: str, *, limit: int) -> int:
 
     0 means go on. While the cache is away nothing is limited: orders matter more.
     """
-    try:
-        count = _increment(name)
-    except RedisError as exc:
-        logger.warning("Rate limits are off, the cache is away: %s", type(exc).__name__)
-        return 0
-    return _seconds_left() if count > limit else 0
+    return _seconds_left() if _increment(name) > limit else 0
 
 
 def wait(name: str, *, limit: int) -> int:
     """The seconds to wait when `name` was counted `limit` times in this minute; counts nothing."""
-    try:
-        count = cache.get(_place(name), 0)
-    except RedisError:
-        return 0
-    return _seconds_left() if count >= limit else 0
+    return _seconds_left() if cache.get(_place(name), 0) >= limit else 0
 
 
 def remember(name: str, *, seconds: int) -> None:
     """Note that something happened lately."""
-    try:
-        cache.set(_key(name), 1, seconds)
-    except RedisError:
-        return
+    cache.set(_key(name), 1, seconds)
 
 
 def is_remembered(name: str) -> bool:
     """Whether `remember` was called for this name within its time."""
-    try:
-        return cache.get(_key(name)) is not None
-    except RedisError:
-        return False
+    return cache.get(_key(name)) is not None
 
 
 def _increment(name: str) -> int:
