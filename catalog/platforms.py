@@ -41,6 +41,8 @@ PLATFORMS = (
 )  # fmt: skip
 BY_KEY = {platform.key: platform for platform in PLATFORMS}
 _BY_WORD = {word: platform for platform in PLATFORMS for word in platform.words}
+# Names that lead nowhere (RFC 2606), so that the demo and its simulator can use them.
+_RESERVED = ("example.com", "example.net", "example.org", "example", "test", "localhost")
 # Such a service names a platform as a source, and its link leads to anybody's page.
 _ELSEWHERE = {"traffic", "website", "site", "seo", "visitor", "visitors", "backlink", "backlinks"}
 
@@ -85,7 +87,7 @@ def wrong_host(platform: Platform, link: str) -> str:
     "name.surname" may be a user name, so without a path or a scheme nothing is evident.
     """
     host = host_of(link) if "/" in link else ""
-    if not host or belongs(host, platform.hosts):
+    if not host or belongs(host, platform.hosts) or belongs(host, _RESERVED):
         return ""
     # pinterest.de, pinterest.co.uk: a platform's own name before a country's ending.
     is_abroad = re.search(rf"(^|\.){platform.key}\.([a-z]{{2}}|com?\.[a-z]{{2}})$", host)

@@ -58,7 +58,7 @@ def test_the_host_is_where_a_link_leads(link: str, host: str) -> None:
     "link",
     [
         "https://www.instagram.com/p/1", "https://m.instagram.com/p/1", "instagram.com/x",
-        "johndoe", "john.doe", "@john.doe",
+        "johndoe", "john.doe", "@john.doe", "https://example.com/demo", "https://shop.example/",
     ],
 )  # fmt: skip
 def test_a_link_that_may_be_right_is_let_through(link: str) -> None:
@@ -68,7 +68,7 @@ def test_a_link_that_may_be_right_is_let_through(link: str) -> None:
 @pytest.mark.parametrize(
     "link",
     [
-        "https://tiktok.com/@x", "https://notinstagram.com/", "https://instagram.com.evil.example/",
+        "https://tiktok.com/@x", "https://notinstagram.com/", "https://instagram.com.evil.net/",
         "tiktok.com/@x",
     ],
 )  # fmt: skip
