@@ -10,8 +10,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.models import User
-from accounts.staff import StaffAdmin
+from accounts.mail import Kind
+from accounts.models import Mail, User
+from accounts.staff import ReadOnlyAdmin, StaffAdmin, column
 
 # Rate limits and two-factor sign-in count for staff too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -45,12 +46,13 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("email", "name")
     ordering = ("-pk",)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("last_login", "date_joined", "terms_version", "terms_at")
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "time_zone")}),
         (_("Rights"), {"fields": _POWERS}),
         (_("Dates"), {"fields": ("last_login", "date_joined")}),
+        (_("Terms of use"), {"fields": ("terms_version", "terms_at")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
@@ -85,6 +87,23 @@ class RoleAdmin(GroupAdmin, StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
         return _is_owner(request)
+
+
+@admin.register(Mail)
+class MailAdmin(ReadOnlyAdmin):
+    """What is told to customers by mail, and what still waits for the mail server."""
+
+    list_display = ("created_at", "user", "kind_column", "sent_at", "attempts", "error")
+    list_select_related = ("user",)
+    list_filter = (("sent_at", admin.EmptyFieldListFilter),)
+    search_fields = ("user__email__istartswith",)
+    search_help_text = _("Search by e-mail")
+    fields = ("user", "kind_column", "created_at", "sent_at", "not_before", "attempts", "error")
+    readonly_fields = ("kind_column",)
+
+    @column(_("kind"))
+    def kind_column(self, mail: Mail) -> Any:
+        return Kind(mail.kind).label if mail.kind in Kind.values else mail.kind
 
 
 def _is_owner(request: HttpRequest) -> bool:
