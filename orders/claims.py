@@ -95,12 +95,23 @@ def claim_next(provider_id: int) -> Claim | None:
     view = gates.view_of(held.gate)
     if gates.refusal(view, in_flight=len(busy)):
         return None
-    due = _due().filter(provider_id=provider_id, provider__is_enabled=True).order_by("pk")
-    queue = list(due.values_list("pk", "service_id", "link")[:_LOOK_AHEAD])
-    free = [pk for pk, *service_and_link in queue if tuple(service_and_link) not in busy]
-    if free:
-        return _take(_due().get(pk=free[0]), view)
-    aside = [pk for pk, *_ in queue]
+    queue = _due().filter(provider_id=provider_id, provider__is_enabled=True).order_by("pk")
+    first = queue.first()
+    if first is None or (first.service_id, first.link) not in busy:
+        return _take(first, view) if first else None
+    return _take_behind(queue, busy, view)
+
+
+def _take_behind(
+    queue: QuerySet[Order], busy: list[tuple[int, str]], view: gates.View
+) -> Claim | None:
+    """The first order of another link than those under way; the ones before it stand aside."""
+    ahead = queue.values_list("pk", "service_id", "link")[:_LOOK_AHEAD]
+    aside = []
+    for pk, service_id, link in ahead:
+        if (service_id, link) not in busy:
+            return _take(_due().get(pk=pk), view)
+        aside.append(pk)
     Order.objects.filter(pk__in=aside, dispatch=Dispatch.QUEUED).update(not_before=Now() + ASIDE)
     return None
 
@@ -191,9 +202,7 @@ def _mark(claimed: Claim) -> None:
     )
     if not mine.update(dispatch=Dispatch.SENDING, lease_until=Now() + send_lease(), sent_at=Now()):
         raise ClaimLost("another worker or the customer was faster")
-    Attempt.objects.filter(pk=claimed.attempt_id).update(
-        outcome=Outcome.SENDING, sending_at=Now()
-    )
+    Attempt.objects.filter(pk=claimed.attempt_id).update(outcome=Outcome.SENDING, sending_at=Now())
     record(claimed.order_id, Code.SENDING, attempt=claimed.attempt_no)
 
 

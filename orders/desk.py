@@ -117,9 +117,9 @@ def resend_unknown(*, order_id: int, reason: str, actor: User) -> None:
     _attempts(order).update(outcome=Outcome.ABSENT, reason=note, finished_at=now)
     order.dispatch = Dispatch.QUEUED
     order.not_before = now
-    order.attention = ""
-    order.waiting_for = ""
-    order.save(update_fields=["dispatch", "not_before", "attention", "waiting_for"])
+    order.sent_at = None
+    order.attention = order.waiting_for = ""
+    order.save(update_fields=["dispatch", "not_before", "sent_at", "attention", "waiting_for"])
     record(order, Code.RESOLVED, actor=actor, action="resend", reason=note)
     transaction.on_commit(partial(kick, order.pk), robust=True)
 

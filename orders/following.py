@@ -116,7 +116,7 @@ def next_poll(now: datetime, sent_at: datetime) -> datetime | None:
 
 def pause(failures: int) -> timedelta:
     """How long a provider is left alone after this many failed calls in a row."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(failures - 1, 10)))
 
 
 def poll_due(limit_calls: int = 50, *, now: datetime | None = None) -> PollReport:
@@ -215,11 +215,23 @@ def _claim(provider: Provider, now: datetime) -> _Batch | None:
     for order in orders:
         order.next_poll_at = next_poll(now, order.sent_at or order.created_at)
         by_time.setdefault(order.next_poll_at, []).append(order.pk)
-    times = [When(pk__in=ids, then=Value(when)) for when, ids in by_time.items()]
-    Order.objects.filter(pk__in=[order.pk for order in orders]).update(
-        next_poll_at=Case(*times, output_field=DateTimeField()), polled_at=now
-    )
-    return _Batch(provider, orders, frozenset(by_time.get(None, ())))
+    stuck = by_time.pop(None, [])
+    _reschedule(by_time, stuck, now)
+    return _Batch(provider, orders, frozenset(stuck))
+
+
+def _reschedule(
+    by_time: Mapping[datetime | None, list[int]], stuck: Sequence[int], now: datetime
+) -> None:
+    """Move the next poll of a batch in one statement; the rare orders nobody polls again in another."""
+    ids = [pk for group in by_time.values() for pk in group]
+    times = [When(pk__in=group, then=Value(when)) for when, group in by_time.items()]
+    if ids:
+        Order.objects.filter(pk__in=ids).update(
+            next_poll_at=Case(*times, output_field=DateTimeField()), polled_at=now
+        )
+    if stuck:
+        Order.objects.filter(pk__in=stuck).update(next_poll_at=None, polled_at=now)
 
 
 def _finish_some(

@@ -13,13 +13,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from django.conf import settings
-from django.db import Error, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    Error,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from catalog.models import Provider, Service
+from catalog.models import Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
 from orders.models import Attempt, Order
@@ -110,7 +116,11 @@ def _exchange(claimed: Claim) -> verdicts.Result | None:
     if connection.in_atomic_block:
         raise HeldTransaction("no provider is called inside a transaction")
     try:
-        with claimed.provider.client() as client:
+        client = claimed.provider.client()
+    except ValueError:
+        return verdicts.unsendable("the provider's address can't be used")
+    try:
+        with client:
             return client.add(
                 claimed.upstream_service,
                 claimed.parameters,
@@ -129,7 +139,7 @@ def _exchange(claimed: Claim) -> verdicts.Result | None:
         # Raised by the mark: whether it was committed or not, the client has sent nothing.
         logger.warning("mark failed order=%s: %s", claimed.order_id, type(error).__name__)
         connection.close_if_unusable_or_obsolete()
-        return verdicts.unmarked()
+        return verdicts.unsendable("the mark could not be written")
 
 
 def _close_lost(claimed: Claim) -> None:
@@ -246,9 +256,7 @@ def _write_with_locks(claimed: Claim, verdict: Verdict) -> None:
         order.attempt_no != claimed.attempt_no
     )
     if verdict.dispatch == Dispatch.REJECTED and order.charge > order.refunded:
-        refund_order(
-            locked, amount=order.charge - order.refunded, reference=f"order-{order.pk}"
-        )
+        refund_order(locked, amount=order.charge - order.refunded, reference=f"order-{order.pk}")
     _end_attempt(attempt, verdict, late=late)
     _move(order, verdict)
     _tell(order, verdict, claimed, late=late)

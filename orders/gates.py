@@ -108,9 +108,7 @@ def after_probe(view: View, now: datetime, *, answered: bool) -> View:
     )
 
 
-def funds_are_back(
-    *, balance: Decimal, seen: Decimal | None, first_needs: Decimal | None
-) -> bool:
+def funds_are_back(*, balance: Decimal, seen: Decimal | None, first_needs: Decimal | None) -> bool:
     """Whether to try again after a refusal for want of funds (all in the provider's currency)."""
     if first_needs is None or balance >= first_needs:
         return True
@@ -263,7 +261,9 @@ def _after_breaker_probe(provider_id: int, *, answered: bool) -> bool:
     if answered:
         logger.info("breaker closed on trial provider=%s", provider_id)
         Order.objects.filter(
-            provider_id=provider_id, dispatch=Dispatch.QUEUED, waiting_for__in=["breaker", "not_sent"]
+            provider_id=provider_id,
+            dispatch=Dispatch.QUEUED,
+            waiting_for__in=["breaker", "not_sent"],
         ).update(not_before=Now())
     return answered
 

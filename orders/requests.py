@@ -254,7 +254,8 @@ def _conclude(request: Request, verdict: _Verdict) -> bool:
 
 def wait(attempts: int) -> timedelta:
     """How long a request waits after it could not be sent this many times."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(max(attempts, 1) - 1, 10))
+    doublings = min(max(attempts, 1) - 1, 10)
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << doublings))
 
 
 def _first_poll(request: Request, verdict: _Verdict, now: datetime) -> datetime | None:
@@ -336,9 +337,7 @@ def _is_shared(request: Request) -> bool:
     return same.exclude(pk=request.pk).exists()
 
 
-def _hear(
-    request: Request, answers: Mapping[str, RefillStatus | ItemError], now: datetime
-) -> bool:
+def _hear(request: Request, answers: Mapping[str, RefillStatus | ItemError], now: datetime) -> bool:
     answer = answers[request.upstream_id]
     if isinstance(answer, RefillStatus) and answer.state in _DONE:
         return _settle(request, RequestState.COMPLETED, answer.raw_status, now)

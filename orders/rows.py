@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.db import connection, models
 
 from orders.models import Order
 
@@ -32,11 +32,17 @@ def update_rows(fields: Sequence[str], rows: Sequence[Row]) -> set[int]:
         return {pk for (pk,) in cursor.fetchall()}
 
 
+def _field(name: str) -> models.Field[Any, Any]:
+    field = Order._meta.get_field(name)
+    if not isinstance(field, models.Field):
+        raise TypeError(f"{name} is no column")
+    return field
+
+
 def _stored(fields: Sequence[str], row: Row) -> list[Any]:
-    columns = [Order._meta.get_field(name) for name in fields]
     values = [
-        field.get_db_prep_save(value, connection)
-        for field, value in zip(columns, row.values, strict=True)
+        _field(name).get_db_prep_save(value, connection)
+        for name, value in zip(fields, row.values, strict=True)
     ]
     return [row.pk, row.unless_moved_from, *values]
 
@@ -44,7 +50,7 @@ def _stored(fields: Sequence[str], row: Row) -> list[Any]:
 def _statement(fields: Sequence[str], count: int) -> str:
     quote = connection.ops.quote_name
     sets = ", ".join(
-        f"{quote(str(Order._meta.get_field(name).column))} = {_typed(name, number)}"
+        f"{quote(str(_field(name).column))} = {_typed(name, number)}"
         for number, name in enumerate(fields, start=3)
     )
     row = "(" + ", ".join(["%s"] * (len(fields) + 2)) + ")"
@@ -60,4 +66,4 @@ def _typed(name: str, number: int) -> str:
     """A column of VALUES; PostgreSQL takes one that holds only NULLs for text unless told."""
     if connection.vendor != "postgresql":
         return f"new.column{number}"
-    return f"CAST(new.column{number} AS {Order._meta.get_field(name).db_type(connection)})"
+    return f"CAST(new.column{number} AS {_field(name).db_type(connection)})"

@@ -8,7 +8,6 @@ from orders.states import Dispatch, Outcome
 from upstream.answers import Placed
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 
-
 Result = Placed | UpstreamError
 
 
@@ -108,9 +107,9 @@ def not_sent(reason: str, *, tries: int, jitter: float) -> Verdict:
     )
 
 
-def unmarked() -> NotSent:
-    """What to judge when the mark failed: the client sends nothing then."""
-    return NotSent("the mark could not be written")
+def unsendable(reason: str) -> NotSent:
+    """What to judge when the client was never asked to send, or its hook failed."""
+    return NotSent(reason)
 
 
 def unknown(reason: str, *, attention: str = "unknown", answer: str = "") -> Verdict:

@@ -1,0 +1,464 @@
+"""Polling a simulated provider over HTTP."""
+
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from catalog.models import Provider
+from orders import following
+from orders.attention import Attention
+from orders.audit import check
+from orders.errors import NotPossible
+from orders.following import PollReport, check_now, next_poll, pause, poll_due
+from orders.models import Order
+from orders.states import Dispatch, Status
+from orders.tests.upstream_world import Upstream, balance, due, running_upstream
+from orders.timeline import Code
+from upstream.client import Client
+
+
+@pytest.fixture
+def upstream(db: None) -> Iterator[Upstream]:
+    with running_upstream() as running:
+        yield running
+
+
+def errors() -> list[str]:
+    return [str(finding) for finding in check() if finding.is_error]
+
+
+def queries(captured: CaptureQueriesContext) -> list[str]:
+    """The statements, without those that only frame transactions."""
+    frames = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT", "ROLLBACK")
+    return [q["sql"] for q in captured.captured_queries if not q["sql"].startswith(frames)]
+
+
+NOW = datetime(2026, 5, 1, tzinfo=timezone.get_default_timezone())
+
+
+@pytest.mark.parametrize(
+    ("age", "wait"),
+    [
+        (timedelta(0), timedelta(minutes=2)),
+        (timedelta(minutes=59), timedelta(minutes=2)),
+        (timedelta(hours=1), timedelta(minutes=10)),
+        (timedelta(hours=23), timedelta(minutes=10)),
+        (timedelta(days=1), timedelta(hours=1)),
+        (timedelta(days=89), timedelta(hours=1)),
+    ],
+)
+def test_young_orders_are_asked_about_often_and_old_ones_rarely(
+    age: timedelta, wait: timedelta
+) -> None:
+    assert next_poll(NOW, NOW - age) == NOW + wait
+
+
+def test_after_90_days_nobody_asks_any_more() -> None:
+    assert next_poll(NOW, NOW - timedelta(days=90)) is None
+
+
+def test_the_interval_of_young_orders_is_a_setting(settings: LazySettings) -> None:
+    settings.POLL_YOUNG_SECONDS = 3
+    assert next_poll(NOW, NOW) == NOW + timedelta(seconds=3)
+    settings.POLL_YOUNG_SECONDS = 1800
+    assert next_poll(NOW, NOW - timedelta(hours=2)) == NOW + timedelta(minutes=30)
+
+
+def test_a_failing_provider_is_left_alone_longer_and_longer() -> None:
+    waits = [pause(failures).total_seconds() for failures in (1, 2, 3, 7, 50)]
+    assert waits == [15, 30, 60, 600, 600]
+
+
+def test_an_order_is_followed_to_its_end(upstream: Upstream, customer: User) -> None:
+    order = upstream.accept(customer)
+    seen = []
+    for _ in range(6):
+        due(order)
+        poll_due()
+        order.refresh_from_db()
+        seen.append(order.status)
+        upstream.world.advance(2.5)
+    assert seen[0] == Status.PENDING
+    assert Status.IN_PROGRESS in seen
+    assert seen[-1] == Status.COMPLETED
+    assert order.start_count is not None
+    assert order.upstream_charge == order.expected_charge
+    assert balance(customer) == 8
+    assert poll_due() == PollReport()
+    assert errors() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "status", "refund"),
+    [
+        ("partial", Status.PARTIAL, "0.8"),
+        ("cancel", Status.CANCELED, "2"),
+        ("fail", "canceled", "2"),
+    ],
+)
+def test_what_was_not_delivered_is_paid_back(
+    upstream: Upstream, customer: User, word: str, status: str, refund: str
+) -> None:
+    order = upstream.accept(customer, link=f"https://example.com/{word}")
+    upstream.world.advance(11)
+    for _ in range(3):
+        due(order)
+        poll_due()
+    order.refresh_from_db()
+    assert (order.status, order.refunded) == (status, Decimal(refund))
+    assert balance(customer) == 8 + Decimal(refund)
+    assert errors() == []
+
+
+def test_a_batch_in_which_nothing_changed_costs_two_queries(
+    upstream: Upstream, customer: User, settings: LazySettings
+) -> None:
+    first = upstream.accept(customer, quantity="10")
+    orders = [first, *copies(upstream, first, 98)]
+    due(*orders)
+    poll_due()
+    due(*orders)
+    Order.objects.update(polled_at=None)
+    with CaptureQueriesContext(connection) as captured:
+        report = poll_due()
+    assert (report.calls, report.asked, report.changed) == (1, 99, 0)
+    ours = [sql for sql in queries(captured) if "catalog_" not in sql]
+    assert len(ours) == 2, ours
+    assert len(queries(captured)) == 4  # besides: the providers and their rules, once a run
+
+
+def test_a_batch_writes_what_changed_in_a_statement_per_kind(
+    upstream: Upstream, customer: User
+) -> None:
+    first = upstream.accept(customer, quantity="10")
+    orders = [first, *copies(upstream, first, 98)]
+    upstream.world.advance(5)
+    for order in orders[49:]:
+        upstream.world.force(order.upstream_id, status="Completed", remains="0")
+    due(*orders)
+    with CaptureQueriesContext(connection) as captured:
+        report = poll_due()
+    assert report.changed == 99
+    # Claim 2, running 1, ended 1, timeline 1, cancel requests 1; providers and rules 2.
+    assert len(queries(captured)) == 8
+    assert Order.objects.filter(status=Status.COMPLETED).count() == 50
+    assert Order.objects.filter(status=Status.COMPLETED, next_poll_at=None).count() == 50
+    assert Order.objects.filter(status=Status.IN_PROGRESS, finished_at=None).count() == 49
+    assert errors() == []
+
+
+def copies(upstream: Upstream, order: Order, count: int) -> list[Order]:
+    """More accepted orders like this one, cheaply: each is at the provider and charged."""
+    return [upstream.accept(order.customer, quantity="10") for _ in range(count)]
+
+
+def test_many_orders_are_asked_about_100_at_a_time(upstream: Upstream, customer: User) -> None:
+    first = upstream.accept(customer, quantity="10")
+    copies(upstream, first, 104)
+    before = upstream.world.counts.received["status"]
+    report = poll_due()
+    assert (report.calls, report.asked) == (2, 105)
+    assert upstream.world.counts.received["status"] - before == 2
+
+
+def test_calls_are_limited_and_the_rest_waits(upstream: Upstream, customer: User) -> None:
+    first = upstream.accept(customer, quantity="10")
+    copies(upstream, first, 100)
+    assert poll_due(limit_calls=1).asked == 100
+    assert poll_due(limit_calls=1).asked == 1
+
+
+def test_providers_take_turns(upstream: Upstream, customer: User) -> None:
+    upstream.accept(customer)
+    other = Provider.objects.create(
+        name="Second", url=upstream.simulator.url, api_key=upstream.provider.api_key
+    )
+    order = upstream.accept(customer)
+    Order.objects.filter(pk=order.pk).update(provider=other)
+    report = poll_due(limit_calls=2)
+    assert (report.calls, report.asked) == (2, 2)
+
+
+def test_an_order_that_was_asked_about_is_not_due_again(upstream: Upstream, customer: User) -> None:
+    order = upstream.accept(customer)
+    assert poll_due().asked == 1
+    assert poll_due().asked == 0
+    order.refresh_from_db()
+    assert order.next_poll_at is not None
+    assert timedelta(seconds=100) < order.next_poll_at - timezone.now() < timedelta(seconds=121)
+    assert order.polled_at is not None
+
+
+@pytest.mark.parametrize("kind", ["lost_before", "http_502", "html_page", "cut_json", "rate_limit"])
+def test_a_failed_call_changes_nothing_and_is_tried_again(
+    upstream: Upstream, customer: User, kind: str
+) -> None:
+    order = upstream.accept(customer)
+    upstream.world.advance(11)
+    upstream.world.break_with("status", kind)
+    report = poll_due()
+    assert (report.calls, report.failed, report.asked) == (1, 1, 0)
+    order.refresh_from_db()
+    assert (order.status, order.attention, order.refunded) == (Status.PENDING, "", 0)
+    assert poll_due().calls == 0, "the provider is left alone for a while"
+    later = timezone.now() + timedelta(seconds=16)
+    assert poll_due(now=later).changed == 1
+    order.refresh_from_db()
+    assert order.status == Status.COMPLETED
+
+
+def test_a_provider_that_is_away_does_not_keep_others_from_being_asked(
+    upstream: Upstream, customer: User, provider: Provider
+) -> None:
+    away, here = upstream.accept(customer), upstream.accept(customer)
+    Order.objects.filter(pk=away.pk).update(provider=provider)
+    upstream.world.advance(11)
+    report = poll_due()
+    assert (report.failed, report.asked) == (1, 1)
+    here.refresh_from_db()
+    assert here.status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("kind", ["missing_ids", "string_errors", "listed_status"])
+def test_an_id_the_provider_does_not_know_changes_no_money(
+    upstream: Upstream, customer: User, kind: str
+) -> None:
+    lost, known = upstream.accept(customer), upstream.accept(customer)
+    Order.objects.filter(pk=lost.pk).update(
+        upstream_id="999999", sent_at=timezone.now() - timedelta(hours=2)
+    )
+    upstream.world.advance(11)
+    upstream.world.break_with("status", kind, times=None)
+    for _ in range(2):
+        due(lost)
+        report = poll_due()
+        assert report.missing == 1
+    lost.refresh_from_db()
+    known.refresh_from_db()
+    assert known.status == Status.COMPLETED
+    assert (lost.status, lost.attention) == (Status.PENDING, Attention.STATUS_MISSING)
+    assert lost.next_poll_at is not None
+    assert lost.events.filter(code=Code.ODD_ANSWER).count() == 1
+    assert balance(customer) == 6
+
+
+def test_a_fresh_order_may_be_missing_for_a_moment(upstream: Upstream, customer: User) -> None:
+    order = upstream.accept(customer)
+    Order.objects.filter(pk=order.pk).update(upstream_id="999999")
+    assert poll_due().missing == 1
+    order.refresh_from_db()
+    assert order.attention == ""
+
+
+def test_a_missing_order_that_comes_back_needs_no_attention(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.accept(customer)
+    Order.objects.filter(pk=order.pk).update(attention=Attention.STATUS_MISSING)
+    poll_due()
+    order.refresh_from_db()
+    assert order.attention == ""
+
+
+def test_a_refusal_of_the_whole_call_that_names_the_orders_is_no_failure(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.accept(customer)
+    upstream.world.break_with("status", "error", text="Incorrect order ID")
+    report = poll_due()
+    assert (report.failed, report.missing) == (0, 1)
+    order.refresh_from_db()
+    assert (order.status, order.refunded) == (Status.PENDING, 0)
+
+
+def test_an_order_that_never_ends_is_given_to_staff_after_90_days(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.accept(customer, link="https://example.com/slow")
+    long_ago = timezone.now() - timedelta(days=91)
+    Order.objects.filter(pk=order.pk).update(sent_at=long_ago)
+    poll_due()
+    order.refresh_from_db()
+    assert (order.attention, order.next_poll_at) == (Attention.STUCK, None)
+    assert errors() == []
+    assert poll_due().calls == 0
+
+
+def test_orders_that_end_are_asked_about_one_last_time_after_90_days(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.accept(customer)
+    Order.objects.filter(pk=order.pk).update(sent_at=timezone.now() - timedelta(days=91))
+    upstream.world.advance(11)
+    poll_due()
+    order.refresh_from_db()
+    assert (order.status, order.attention) == (Status.COMPLETED, "")
+
+
+def test_an_order_that_moved_while_it_was_asked_about_is_left_alone(
+    upstream: Upstream, customer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = upstream.accept(customer)
+    upstream.world.advance(5)
+    honest = Client.statuses
+
+    def overtaken(self: Client, orders: Any) -> Any:
+        answers = honest(self, orders)
+        moved.set()
+        assert settled.wait(5)
+        return answers
+
+    moved, settled = threading.Event(), threading.Event()
+    monkeypatch.setattr(Client, "statuses", overtaken)
+    # The test's connection is the main thread's, so the overtaker acts in the wait for the call.
+    real_wait = futures.wait
+
+    def act_while_waiting(*args: Any, **kwargs: Any) -> Any:
+        assert moved.wait(5)
+        Order.objects.filter(pk=order.pk).update(
+            status=Status.COMPLETED, finished_at=timezone.now(), next_poll_at=None
+        )
+        settled.set()
+        return real_wait(*args, **kwargs)
+
+    monkeypatch.setattr(following, "wait", act_while_waiting)
+    assert poll_due().changed == 0
+    order.refresh_from_db()
+    assert (order.status, order.next_poll_at) == (Status.COMPLETED, None)
+
+
+def test_a_drip_feed_is_followed_with_its_parts(upstream: Upstream, customer: User) -> None:
+    parent = upstream.accept(customer, quantity="100", runs="3", interval="1")
+    for _ in range(12):
+        due(*Order.objects.filter(status__in=["pending", "processing", "in_progress"]))
+        poll_due()
+        upstream.world.advance(30)
+    parent.refresh_from_db()
+    assert parent.children.filter(status=Status.COMPLETED).count() == 3
+    assert (parent.status, parent.refunded) == (Status.COMPLETED, 0)
+    assert errors() == []
+
+
+def test_a_canceled_drip_feed_gives_back_the_runs_that_were_not_made(
+    upstream: Upstream, customer: User
+) -> None:
+    parent = upstream.accept(customer, quantity="100", runs="4", interval="1")
+    upstream.world.advance(61)  # two runs were made
+    with upstream.provider.client() as client:
+        client.cancel([parent.upstream_id])
+    for _ in range(4):
+        upstream.world.advance(11)
+        due(*Order.objects.filter(status__in=["pending", "processing", "in_progress"]))
+        poll_due()
+    parent.refresh_from_db()
+    assert parent.children.count() == 2
+    assert (parent.status, parent.refunded) == (Status.PARTIAL, parent.charge / 2)
+    assert errors() == []
+
+
+def test_a_subscription_pays_for_its_posts_only(upstream: Upstream, customer: User) -> None:
+    parent = upstream.accept(
+        customer, service="3", username="someone", min="10", max="100", posts="3", delay="0"
+    )
+    assert parent.charge == Decimal("0.6")
+    for _ in range(12):
+        due(*Order.objects.filter(status__in=["pending", "processing", "in_progress"]))
+        poll_due()
+        upstream.world.advance(30)
+    parent.refresh_from_db()
+    truth = [order for order in upstream.world.orders if order.parent == parent.upstream_id]
+    assert len(truth) == parent.children.count() == 3
+    used = Decimal(sum(order.quantity for order in truth)) * 2 / 1000
+    assert parent.status == Status.COMPLETED
+    assert parent.charge - parent.refunded == used
+    assert errors() == []
+
+
+def test_checking_now_asks_about_one_order(upstream: Upstream, customer: User) -> None:
+    order = upstream.accept(customer)
+    upstream.world.advance(11)
+    assert check_now(order.pk).status == Status.COMPLETED
+
+
+def test_checking_a_final_order_pays_what_is_owed_since(upstream: Upstream, customer: User) -> None:
+    order = upstream.accept(customer)
+    upstream.world.advance(11)
+    check_now(order.pk)
+    upstream.world.force(order.upstream_id, status="Partial", remains="250")
+    late = check_now(order.pk)
+    assert (late.status, late.refunded) == (Status.PARTIAL, Decimal("0.5"))
+    assert late.attention == Attention.LATE_REVERSAL
+    assert errors() == []
+
+
+@pytest.mark.parametrize("kind", ["lost_before", "error"])
+def test_checking_says_when_there_is_no_answer(
+    upstream: Upstream, customer: User, kind: str
+) -> None:
+    order = upstream.accept(customer)
+    upstream.world.break_with("status", kind)
+    with pytest.raises(NotPossible):
+        check_now(order.pk)
+
+
+def test_an_order_that_is_not_at_the_provider_cannot_be_checked(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.place(customer)
+    assert order.dispatch == Dispatch.QUEUED
+    with pytest.raises(NotPossible, match="not at the provider"):
+        check_now(order.pk)
+    assert upstream.world.counts.received["status"] == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_call_is_made_inside_a_transaction(
+    customer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+    for name in ("statuses", "status"):
+        honest = getattr(Client, name)
+
+        def watched(self: Client, asked: Any, honest: Any = honest) -> Any:
+            held.append(connection.in_atomic_block)
+            return honest(self, asked)
+
+        monkeypatch.setattr(Client, name, watched)
+    with running_upstream() as upstream:
+        order = upstream.accept(customer)
+        poll_due()
+        check_now(order.pk)
+    assert held == [False, False]
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.postgres
+def test_two_pollers_never_ask_about_the_same_order(customer: User) -> None:
+    with running_upstream() as upstream:
+        first = upstream.accept(customer, quantity="10")
+        copies(upstream, first, 149)
+        reports: list[PollReport] = []
+        start = threading.Barrier(4)
+
+        def poll() -> None:
+            start.wait()
+            reports.append(poll_due())
+            connection.close()
+
+        threads = [threading.Thread(target=poll) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(report.asked for report in reports) == 150
