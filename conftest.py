@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -18,20 +19,60 @@ from wallet.services import top_up
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
 
+# What a marker needs, and whether this run lacks it.
+_LACKING = {
+    "postgres": (
+        "needs DATABASE_URL",
+        "postgresql" not in settings.DATABASES["default"]["ENGINE"],
+    ),
+    "sqlite": ("needs SQLite", "sqlite" not in settings.DATABASES["default"]["ENGINE"]),
+    "redis": ("needs REDIS_URL", not settings.REDIS_URL),
+    "browser": ("needs Chromium", not os.path.exists("/usr/bin/chromium")),  # noqa: PTH110
+}
+# In CI Chromium is there, and each database has its turn.
+_MAY_LACK = ("needs DATABASE_URL", "needs SQLite", "needs REDIS_URL")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-unexpected-skips",
+        action="store_true",
+        help="fail when a test was skipped that this run has everything for",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine has no server or browser for; CI checks that nothing was skipped there."""
-    missing = {
-        "postgres": (
-            "needs DATABASE_URL",
-            "postgresql" not in settings.DATABASES["default"]["ENGINE"],
-        ),
-        "redis": ("needs REDIS_URL", not settings.REDIS_URL),
-        "browser": ("needs Chromium", not os.path.exists("/usr/bin/chromium")),  # noqa: PTH110
-    }
+    """Skip what this machine has no server or browser for."""
     for item in items:
-        for name, (reason, is_missing) in missing.items():
-            if is_missing and item.get_closest_marker(name):
+        for name, (reason, is_lacking) in _LACKING.items():
+            if is_lacking and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name the tests that were skipped without need."""
+    if not config.getoption("--no-unexpected-skips"):
+        return
+    for name in _unexpected_skips(terminalreporter):
+        terminalreporter.write_line(f"SKIPPED WITHOUT NEED {name}", red=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not session.config.getoption("--no-unexpected-skips"):
+        return
+    if session.exitstatus == pytest.ExitCode.OK and _unexpected_skips(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _unexpected_skips(reporter: Any) -> list[str]:
+    skipped = reporter.stats.get("skipped", [])
+    return [
+        f"{report.nodeid}: {report.longrepr}"
+        for report in skipped
+        if not any(reason in str(report.longrepr) for reason in _MAY_LACK)
+    ]
 
 
 def _flush_without_triggers(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:

@@ -104,6 +104,26 @@ class Provider(models.Model):
         )
 
 
+class BalanceSample(models.Model):
+    """Our balance at a provider, as it was at some moment between asking and the answer."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="balance_samples", verbose_name=_("provider")
+    )
+    asked_at = models.DateTimeField(_("asked"))
+    answered_at = models.DateTimeField(_("answered"))
+    amount = MoneyField(_("balance"))
+
+    class Meta:
+        verbose_name = _("balance reading")
+        verbose_name_plural = _("balance readings")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["provider", "asked_at"], name="balance_of_provider")]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.answered_at:%Y-%m-%d %H:%M}"
+
+
 class ErrorRule(models.Model):
     """What one of a provider's error texts means, as an admin once decided."""
 

@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
 from django.db import transaction
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 # Raise it when rows are judged or priced differently: every list is then read again once.
 RULES = 1
 REFUSED_ROWS_KEPT = 200
+SAMPLES_KEPT = timedelta(days=90)
 
 Report = Callable[[str], None]
 
@@ -225,6 +227,7 @@ def refresh_balance(provider: Provider) -> Balance | None:
     A balance in another currency than the provider is set to isn't stored as if it were in
     that one: `balance_note` says so, and so does the log, because all its prices are off too.
     """
+    asked_at = timezone.now()
     try:
         with provider.client(rules={}) as client:
             balance = client.balance()
@@ -236,9 +239,18 @@ def refresh_balance(provider: Provider) -> Balance | None:
         logger.warning("balance of provider %s: %s", provider.pk, provider.balance_note)
     else:
         provider.balance = balance.amount.quantize(Decimal("0.000001"), ROUND_DOWN)
+        _keep_sample(provider, provider.balance, asked_at)
     provider.balance_checked_at = timezone.now()
     provider.save(update_fields=["balance", "balance_note", "balance_checked_at"])
     return balance
+
+
+def _keep_sample(provider: Provider, amount: Decimal, asked_at: datetime) -> None:
+    """Remember the reading for 90 days: what orders cost can be compared with it."""
+    now = timezone.now()
+    samples = provider.balance_samples
+    samples.create(asked_at=asked_at, answered_at=now, amount=amount)
+    samples.filter(asked_at__lt=now - SAMPLES_KEPT).delete()
 
 
 def _balance_note(provider: Provider, balance: Balance) -> str:

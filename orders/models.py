@@ -15,6 +15,7 @@ from orders.states import (
     MAY_HAVE_REACHED,
     OPEN,
     REQUEST_OPEN,
+    UNDECIDED,
     Dispatch,
     Outcome,
     RequestState,
@@ -146,6 +147,9 @@ class Order(models.Model):
             models.Index(
                 fields=["parent"], condition=Q(parent__isnull=False), name="order_children"
             ),
+            models.Index(
+                fields=["provider", "sent_at"], condition=~Q(upstream_id=""), name="order_sent"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -248,6 +252,16 @@ class Attempt(models.Model):
             models.CheckConstraint(
                 condition=~Q(outcome=Outcome.ACCEPTED) | ~Q(upstream_id=""),
                 name="attempt_accepted_has_upstream_id",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["sending_at"],
+                condition=Q(outcome__in=UNDECIDED),
+                name="attempt_undecided",
+            ),
+            models.Index(
+                fields=["upstream_id"], condition=Q(is_late=True), name="attempt_answered_late"
             ),
         ]
 
@@ -376,3 +390,155 @@ class Gate(models.Model):
 
     def __str__(self) -> str:
         return str(self.provider)
+
+
+class Scan(models.Model):
+    """Whether and how lost answers are looked for at a provider, and what that has cost so far."""
+
+    class Canary(models.TextChoices):
+        """Whether the provider answers for our IDs and for nobody else's."""
+
+        UNTRIED = "", _("not tried")
+        PASSED = "passed", _("passed")
+        FAILED = "failed", _("failed")
+
+    provider = models.OneToOneField(
+        Provider, models.CASCADE, related_name="scan", verbose_name=_("provider")
+    )
+    is_enabled = models.BooleanField(
+        _("look for lost answers"),
+        default=True,
+        help_text=_("Begins once a test has shown that the provider's IDs allow it."),
+    )
+    calls_per_order = models.PositiveIntegerField(_("calls per order"), default=20)
+    calls_per_day = models.PositiveIntegerField(_("calls per day"), default=300)
+    refund_absent_hours = models.PositiveIntegerField(
+        _("refund absent orders after (hours)"),
+        null=True,
+        blank=True,
+        help_text=_("Empty: never by itself. An order is never sent again by itself."),
+    )
+    canary = models.CharField(
+        _("test"), max_length=8, choices=Canary.choices, blank=True, editable=False
+    )
+    canary_at = models.DateTimeField(_("tested"), null=True, editable=False)
+    canary_note = models.CharField(_("test result"), max_length=300, blank=True, editable=False)
+    # How the provider refuses an ID that is not ours, normalised: any other answer stops the scan.
+    foreign_text = models.CharField(max_length=300, blank=True, editable=False)
+    # Why its IDs can't be trusted to grow with time; found later than the test.
+    disorder = models.CharField(_("IDs out of order"), max_length=20, blank=True, editable=False)
+    review_until = models.DateTimeField(
+        _("review only until"),
+        null=True,
+        blank=True,
+        help_text=_("Someone else orders on this account: nothing found is decided by itself."),
+    )
+    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True, editable=False)
+    pause_note = models.CharField(_("paused because"), max_length=300, blank=True, editable=False)
+    next_call_at = models.DateTimeField(null=True, blank=True, editable=False)
+    calls_on = models.DateField(null=True, blank=True, editable=False)
+    calls_today = models.PositiveIntegerField(_("calls today"), default=0, editable=False)
+
+    class Meta:
+        verbose_name = _("search for lost answers")
+        verbose_name_plural = _("search for lost answers")
+
+    def __str__(self) -> str:
+        return str(self.provider)
+
+
+class Search(models.Model):
+    """What was done to find out what became of one attempt, and what was found."""
+
+    attempt = models.OneToOneField(
+        Attempt, models.CASCADE, related_name="search", verbose_name=_("attempt")
+    )
+    # It comes from a backup: when it was sent, and whether, is not known.
+    is_restored = models.BooleanField(_("restored from a backup"), default=False)
+    calls = models.PositiveIntegerField(_("calls"), default=0)
+    called_at = models.DateTimeField(null=True, blank=True, editable=False)
+    verdict = models.CharField(_("finding"), max_length=10, blank=True)  # orders.matching.Verdict
+    reason = models.CharField(_("reason"), max_length=20, blank=True)  # orders.matching.Reason
+    low = models.BigIntegerField(_("above ID"), null=True)
+    high = models.BigIntegerField(_("below ID"), null=True)
+    scanned = models.BigIntegerField(_("IDs asked for"), default=0)
+    total = models.BigIntegerField(_("IDs in question"), null=True)
+    found = models.BigIntegerField(_("found ID"), null=True)
+    candidates = models.JSONField(_("candidates"), default=list)
+    # None: the balance can't tell.
+    balance_says_placed = models.BooleanField(_("balance says placed"), null=True)
+    balance_spent = MoneyField(_("unexplained spending"), null=True)
+    decided_at = models.DateTimeField(_("found"), null=True)
+    updated_at = models.DateTimeField(_("looked at"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("search for a lost answer")
+        verbose_name_plural = _("searches for lost answers")
+
+    def __str__(self) -> str:
+        return str(self.attempt)
+
+
+class StrayOrder(models.Model):
+    """An ID at a provider that answers as ours and that no order here has: a candidate."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="stray_orders", verbose_name=_("provider")
+    )
+    upstream_id = models.CharField(_("upstream ID"), max_length=64)
+    charge = MoneyField(_("provider's charge"), null=True)
+    raw_status = models.CharField(_("provider's status"), max_length=60, blank=True)
+    is_reduced = models.BooleanField(default=False, editable=False)
+    is_container = models.BooleanField(default=False, editable=False)
+    # IDs of the part orders that it lists.
+    parts = models.JSONField(default=list, editable=False)
+    is_foreign = models.BooleanField(_("not ours"), default=False)
+    found_at = models.DateTimeField(_("found"))
+
+    class Meta:
+        verbose_name = _("stray order")
+        verbose_name_plural = _("stray orders")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "upstream_id"], name="stray_order_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.upstream_id
+
+
+class ScannedSpan(models.Model):
+    """A range of a provider's IDs that was asked for; what answered as ours is a StrayOrder."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="scanned_spans", verbose_name=_("provider")
+    )
+    low = models.BigIntegerField(_("from ID"))
+    high = models.BigIntegerField(_("to ID"))
+    # Whether a later ID of ours existed: only then a silent ID proves anything.
+    is_settled = models.BooleanField(default=True)
+    at = models.DateTimeField(_("when"))
+
+    class Meta:
+        verbose_name = _("scanned range")
+        verbose_name_plural = _("scanned ranges")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["provider", "high"], name="span_of_provider")]
+
+    def __str__(self) -> str:
+        return f"{self.low}–{self.high}"
+
+
+class BackupMark(models.Model):
+    """A number that only grows, kept here and in a file: a database that is behind was restored."""
+
+    installation = models.UUIDField(default=uuid.uuid4, editable=False)
+    number = models.BigIntegerField(default=0, editable=False)
+    marked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("backup mark")
+        verbose_name_plural = _("backup marks")
+
+    def __str__(self) -> str:
+        return str(self.number)

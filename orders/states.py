@@ -55,6 +55,9 @@ class Outcome(models.TextChoices):
 
 # An attempt in one of these may have reached the provider: an order has at most one of them.
 MAY_HAVE_REACHED = [Outcome.SENDING, Outcome.UNKNOWN, Outcome.ACCEPTED]
+# Attempts that may be an order at the provider whose ID nobody has told us: they were sent, and
+# what was said of them since is a statement and no answer.
+UNDECIDED = [Outcome.SENDING, Outcome.UNKNOWN, Outcome.ABSENT, Outcome.REPEATED]
 
 
 class RequestState(models.TextChoices):

@@ -3,7 +3,7 @@
 Every variable is described in docs/configuration.md; a test compares the two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 
-_env = environ.Env()
+# Read plainly: django-environ's own readers take a value that begins with "$" for the name of another
+# variable, and a generated secret may begin so.
+_ENVIRON: MutableMapping[str, str] = environ.Env.ENVIRON
 
 
 def read_dotenv(path: Path) -> None:
@@ -33,14 +35,14 @@ def _read(name: str, read: Callable[[], T], meaning: str) -> T:
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable itself, or the content of the file that NAME_FILE names."""
-    path = _env.str(f"{name}_FILE", default="")
+    """The variable itself, or the content of the file that NAME_FILE names; empty counts as unset."""
+    path = _ENVIRON.get(f"{name}_FILE", "")
     if path:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as exc:
             raise ImproperlyConfigured(f"{name}_FILE can't be read: {exc.strerror}") from None
-    return str(_env.str(name, default=default)).strip()
+    return _ENVIRON.get(name, "").strip() or default
 
 
 def flag(name: str, default: bool = False) -> bool:

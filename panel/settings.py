@@ -11,7 +11,7 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from panel import env, unfold
+from panel import env, schedule, unfold
 
 # Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
 django_stubs_ext.monkeypatch()
@@ -50,6 +50,8 @@ SITE_NAME = env.text("SITE_NAME", "Panel")
 CURRENCY = env.text("CURRENCY", "USD").upper()
 if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
     raise ImproperlyConfigured("CURRENCY must be a currency code such as USD")
+# How a customer adds funds, shown on the wallet page as plain text.
+TOP_UP_INSTRUCTIONS = env.text("TOP_UP_INSTRUCTIONS")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
@@ -63,6 +65,10 @@ UPSTREAM_CONNECT_TIMEOUT = env.amount("UPSTREAM_CONNECT_TIMEOUT", "10", low="0.1
 UPSTREAM_READ_TIMEOUT = env.amount("UPSTREAM_READ_TIMEOUT", "30", low="0.1", high="60")
 UPSTREAM_TOTAL_TIMEOUT = env.amount("UPSTREAM_TOTAL_TIMEOUT", "35", low="0.2", high="120")
 
+# Where `manage.py serve` listens.
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000, low=1, high=65535)
+
 # How often a young order's status is asked for, in seconds, and how many calls run at once.
 POLL_YOUNG_SECONDS = env.number("POLL_YOUNG_SECONDS", 120, low=1, high=3600)
 POLL_IN_FLIGHT = env.number("POLL_IN_FLIGHT", 4, low=1, high=64)
@@ -70,7 +76,7 @@ POLL_IN_FLIGHT = env.number("POLL_IN_FLIGHT", 4, low=1, high=64)
 REFILL_DAYS = env.number("REFILL_DAYS", 30, high=3650)
 REFILL_WAIT_HOURS = env.number("REFILL_WAIT_HOURS", 0, high=720)
 
-SITE_URL = env.text("SITE_URL", "http://127.0.0.1:8000").rstrip("/")
+SITE_URL = env.text("SITE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
     raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")
 _https = SITE_URL.startswith("https://")
@@ -113,6 +119,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.PersonalLocaleMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -131,6 +138,8 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "accounts.context_processors.site",
+                "wallet.context_processors.balance",
             ],
         },
     },
@@ -152,6 +161,8 @@ def _database() -> dict[str, Any]:
         options.setdefault("timeout", 20)
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        # A file, as in real use: threads on an in-memory database get "table is locked" at once.
+        config["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
         return config
     if config["ENGINE"] != "django.db.backends.postgresql":
         raise ImproperlyConfigured("DATABASE_URL must name PostgreSQL or SQLite")
@@ -179,7 +190,7 @@ CACHES = {
 }  # fmt: skip
 
 # Celery: messages are wake-ups worth nothing, so nothing is retried, kept or delayed by the broker.
-CELERY_BROKER_URL = REDIS_URL or "memory://"
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_TASK_PUBLISH_RETRY = False
@@ -208,6 +219,12 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_TIME_LIMIT = 300
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
 CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = schedule.SUBMIT
+PERIODIC_JOBS = schedule.periodic_jobs(
+    sync_minutes=env.number("CATALOG_SYNC_MINUTES", 60, low=1, high=10_080),
+    poll_seconds=POLL_YOUNG_SECONDS,
+)
+CELERY_BEAT_SCHEDULE = schedule.beat_schedule(PERIODIC_JOBS)
 # The database connection of a worker thread is kept: closing it after each task costs a third of the rate.
 CELERY_DB_REUSE_MAX = 1_000_000
 
@@ -228,6 +245,8 @@ ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
 
 EMAIL_URL = env.text("EMAIL_URL", "consolemail://")
 try:
@@ -246,7 +265,9 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "staticfiles"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(VAR_DIR / "staticfiles")))
+# WhiteNoise warns when it is missing.
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # The demo and SQLite set-ups serve straight from the packages; a collected folder wins when there is one.
 WHITENOISE_USE_FINDERS = True

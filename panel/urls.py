@@ -3,7 +3,16 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from panel import views
+from panel.health import healthz
+
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.home, name="home"),
+    path("healthz", healthz, name="healthz"),
+    path("orders/", include("orders.urls")),
+    path("services/", include("catalog.urls")),
+    path("wallet/", include("wallet.urls")),
+    path("", include("accounts.urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]

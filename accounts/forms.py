@@ -1,0 +1,45 @@
+import zoneinfo
+from typing import ClassVar
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import User
+
+_REGIONS = (
+    "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe",
+    "Indian", "Pacific",
+)  # fmt: skip
+
+
+def time_zones() -> list[tuple[str, str]]:
+    """The named zones of the world, without the aliases that systems also list."""
+    names = sorted(
+        name for name in zoneinfo.available_timezones() if name.partition("/")[0] in _REGIONS
+    )
+    return [("UTC", "UTC"), *((name, name.replace("_", " ")) for name in names)]
+
+
+class SettingsForm(forms.ModelForm[User]):
+    """What a customer may say about themselves."""
+
+    time_zone = forms.ChoiceField(
+        label=_("Time zone"),
+        required=False,
+        help_text=_("Dates and times are shown in this zone."),
+    )
+
+    class Meta:
+        model = User
+        fields: ClassVar[list[str]] = ["name", "language", "time_zone"]
+        labels: ClassVar[dict[str, object]] = {"name": _("Name"), "language": _("Language")}
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.fields["name"].widget.attrs["autocomplete"] = "name"
+        language = self.fields["language"]
+        time_zone = self.fields["time_zone"]
+        assert isinstance(language, forms.TypedChoiceField)  # noqa: S101 - for the type checker
+        assert isinstance(time_zone, forms.ChoiceField)  # noqa: S101 - for the type checker
+        language.choices = [("", _("As the browser asks")), *User._meta.get_field("language").choices]  # type: ignore[misc]  # noqa: SLF001
+        time_zone.choices = [("", _("As the site")), *time_zones()]

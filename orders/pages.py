@@ -1,0 +1,167 @@
+"""The customer's order pages: following what was ordered."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.requests import CustomerRequest
+from orders.errors import NotPossible
+from orders.forms import parameter_lines
+from orders.models import Order, Request
+from orders.requests import cancel_order, cancel_refusal, refill_refusal, request_refill
+from orders.states import Status
+from orders.timeline import lines
+from wallet.models import Entry
+from wallet.paging import PAGE_SIZE, key, page_of
+
+_LONGEST_SEARCH = 200
+_MOST_CHILDREN = 100
+
+
+def _own(request: CustomerRequest) -> QuerySet[Order]:
+    """The customer's own orders; a foreign one is not found."""
+    return Order.objects.of(request.user.pk).select_related("service")
+
+
+def _searched(orders: QuerySet[Order], text: str) -> QuerySet[Order]:
+    text = text.strip()[:_LONGEST_SEARCH]
+    if not text:
+        return orders
+    found = (
+        Q(link__icontains=text)
+        | Q(service__name__icontains=text)
+        | Q(service__own_name__icontains=text)
+    )
+    number = key(text.removeprefix("#"))
+    if number is not None:
+        found |= Q(pk=number) | Q(service_id=number)
+    return orders.filter(found)
+
+
+@login_required
+@require_GET
+def order_list(request: CustomerRequest) -> HttpResponse:
+    """The customer's orders, newest first, by status and search."""
+    orders = _own(request).filter(parent__isnull=True)
+    status, text = request.GET.get("status", ""), request.GET.get("q", "")
+    status = status if status in Status.values else ""
+    counts = dict(
+        Order.objects.of(request.user.pk)
+        .filter(parent__isnull=True)
+        .order_by()
+        .values_list("status")
+        .annotate(Count("pk"))
+    )
+    shown = _searched(orders.filter(status=status) if status else orders, text)
+    page = page_of(shown, request.GET)
+    context = {
+        "page": page,
+        "tabs": [(value, label, counts.get(value, 0)) for value, label in Status.choices],
+        "total": sum(counts.values()),
+        "status": status,
+        "text": text,
+        "known": _known(page.rows),
+    }
+    return render(request, "orders/list.html", context)
+
+
+def _version(order: Order) -> str:
+    """What of a row can change while the page is open."""
+    return f"{order.pk}~{order.status}~{order.remains}~{order.start_count}"
+
+
+def _known(orders: list[Order]) -> str:
+    """The open orders on the page as they are shown; empty when there is nothing to wait for."""
+    return ",".join(_version(order) for order in orders if order.is_open)
+
+
+@login_required
+@require_GET
+def rows(request: CustomerRequest) -> HttpResponse:
+    """The rows that changed since the page was drawn; 204 when none did."""
+    known = request.GET.get("known", "").split(",")[:PAGE_SIZE]
+    numbers = [number for item in known if (number := key(item.partition("~")[0])) is not None]
+    orders = list(_own(request).filter(pk__in=numbers))
+    changed = [order for order in orders if _version(order) not in known]
+    if not changed:
+        return HttpResponse(status=204)
+    context = {"changed": changed, "known": _known(orders)}
+    return render(request, "orders/parts/refreshed.html", context)
+
+
+@login_required
+@require_GET
+def detail(request: CustomerRequest, pk: int) -> HttpResponse:
+    """One order: facts, progress, timeline, money, refills and cancels."""
+    order = get_object_or_404(_own(request), pk=pk)
+    return render(request, "orders/detail.html", _facts(order))
+
+
+@login_required
+@require_GET
+def live(request: CustomerRequest, pk: int) -> HttpResponse:
+    """The changing part of the order page; 204 when it is as the page shows it."""
+    order = get_object_or_404(_own(request), pk=pk)
+    facts = _facts(order)
+    if request.GET.get("version") == facts["version"]:
+        return HttpResponse(status=204)
+    return render(request, "orders/parts/refreshed_order.html", facts)
+
+
+def _facts(order: Order) -> dict[str, Any]:
+    timeline = lines(order, for_staff=False)
+    requests = list(order.requests.all())
+    now = timezone.now()
+    states = "".join(f"{request.pk}{request.state}" for request in requests)
+    entries = Entry.objects.filter(account__user_id=order.customer_id, order_number=order.pk)
+    return {
+        "order": order,
+        "parameters": parameter_lines(order),
+        "timeline": timeline,
+        "entries": entries.order_by("pk"),
+        "paid": order.charge - order.refunded,
+        "requests": requests,
+        "children": list(order.children.select_related("service")[:_MOST_CHILDREN]),
+        "refill_refusal": refill_refusal(order, now),
+        "cancel_refusal": cancel_refusal(order, now),
+        "version": f"{_version(order)}~{order.refunded}~{len(timeline)}~{states}",
+        "is_waiting": order.is_open or any(request.finished_at is None for request in requests),
+    }
+
+
+@login_required
+@require_POST
+def refill(request: CustomerRequest, pk: int) -> HttpResponse:
+    """Ask the provider to refill."""
+    order = get_object_or_404(_own(request), pk=pk)
+    try:
+        request_refill(order_id=order.pk, actor=request.user)
+    except NotPossible as exc:
+        messages.error(request, str(exc))
+    else:
+        messages.success(request, _("Refill requested. The provider may refuse it."))
+    return redirect(order)
+
+
+@login_required
+@require_POST
+def cancel(request: CustomerRequest, pk: int) -> HttpResponse:
+    """Withdraw an order that wasn't sent, or ask the provider to cancel it."""
+    order = get_object_or_404(_own(request), pk=pk)
+    try:
+        asked: Request | None = cancel_order(order_id=order.pk, actor=request.user)
+    except NotPossible as exc:
+        messages.error(request, str(exc))
+        return redirect(order)
+    if asked is None:
+        messages.success(request, _("The order is cancelled and its charge is back in your wallet."))
+    else:
+        messages.success(request, _("Cancel requested. The provider may refuse it."))
+    return redirect(order)

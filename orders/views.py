@@ -1,0 +1,240 @@
+"""The customer's order pages: placing an order."""
+
+import uuid
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts.requests import CustomerRequest
+from catalog.models import Service
+from catalog.search import categories, on_sale, search
+from catalog.views import MOST_CATEGORIES
+from orders.errors import (
+    DuplicateLink,
+    InvalidOrder,
+    NotOnSale,
+    PriceChanged,
+    TokenReused,
+)
+from orders.forms import OrderForm, order_type_of
+from orders.models import Order
+from orders.quotes import Quote, quote
+from orders.services import place_order
+from upstream.order_types import Units
+from wallet.context_processors import balance_of
+from wallet.errors import AccountFrozen, InsufficientFunds
+from wallet.paging import PAGE_SIZE, key
+
+
+@dataclass
+class Draft:
+    """An order being written: what the page shows, and what came of trying to place it."""
+
+    service: Service
+    form: OrderForm
+    token: uuid.UUID
+    balance: Decimal
+    quote: Quote | None = None
+    problem: str = ""
+    changed: PriceChanged | None = None
+    duplicate: int | None = None
+    field_errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_flat(self) -> bool:
+        """Sold at one price, whatever the quantity."""
+        return self.form.order_type.units_by is Units.FLAT
+
+    @property
+    def balance_after(self) -> Decimal | None:
+        return None if self.quote is None else self.balance - self.quote.charge
+
+    @property
+    def missing(self) -> Decimal | None:
+        """How much the balance lacks; None when it is enough."""
+        after = self.balance_after
+        return -after if after is not None and after < 0 else None
+
+    @property
+    def typed_errors(self) -> list[tuple[str, str]]:
+        """What is wrong with the fields that are filled in; the empty ones are still to come."""
+        typed = self.form.values()
+        return [(name, text) for name, text in self.field_errors.items() if typed.get(name)]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.problem or self.changed or self.duplicate or self.form.errors)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: CustomerRequest) -> HttpResponse:
+    """Find a service, fill in its fields, see the charge, place the order: all without scripts."""
+    if request.method == "POST":
+        return _submit(request)
+    number = key(request.GET.get("service"))
+    if number is None:
+        return render(request, "orders/choose.html", _results(request, with_categories=True))
+    service = _service(number)
+    if service is None:
+        messages.error(request, _("This service is not on sale now. Choose another one."))
+        return redirect("orders:new")
+    draft = _draft(request, service, _again(request))
+    return render(request, "orders/new.html", {"draft": draft})
+
+
+@login_required
+@require_GET
+def results(request: CustomerRequest) -> HttpResponse:
+    """The list of found services, fetched while typing."""
+    return render(
+        request, "orders/parts/results.html", _results(request, with_categories=False)
+    )
+
+
+@login_required
+@require_POST
+def quoted(request: CustomerRequest) -> HttpResponse:
+    """The receipt for what is in the form now, fetched while typing. Nothing is placed."""
+    service = _service(key(request.POST.get("service")))
+    if service is None:
+        return HttpResponse(_("This service is not on sale now."))
+    draft = _draft(request, service)
+    _try_quote(draft)
+    return render(request, "orders/parts/quoted.html", {"draft": draft})
+
+
+def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, Any]:
+    text, category = request.GET.get("q", ""), key(request.GET.get("category"))
+    context: dict[str, Any] = {"text": text, "category": category}
+    if text.strip() or category is not None:
+        found = list(search(text, category)[: PAGE_SIZE + 1])
+        context |= {"found": found[:PAGE_SIZE], "has_more": len(found) > PAGE_SIZE}
+    else:
+        context["recent"] = _recent(request.user.pk)
+    if with_categories:
+        context["categories"] = categories(MOST_CATEGORIES)
+    return context
+
+
+def _recent(customer_id: int) -> list[Service]:
+    """The services of the customer's latest orders that are still sold, each once."""
+    latest = Order.objects.of(customer_id).order_by("-pk").values_list("service_id", flat=True)[:50]
+    wanted = list(dict.fromkeys(latest))[:6]
+    found = {service.pk: service for service in on_sale().filter(pk__in=wanted)}
+    return [found[number] for number in wanted if number in found]
+
+
+def _service(number: int | None) -> Service | None:
+    if number is None:
+        return None
+    service = on_sale().filter(pk=number).first()
+    return service if service and order_type_of(service) else None
+
+
+def _again(request: CustomerRequest) -> dict[str, str]:
+    """The values of the customer's own earlier order, when the page was opened to repeat it."""
+    earlier = key(request.GET.get("again"))
+    if earlier is None:
+        return {}
+    order = Order.objects.of(request.user.pk).filter(pk=earlier).first()
+    return {} if order is None else {"link": order.link, **order.parameters}
+
+
+def _draft(
+    request: CustomerRequest, service: Service, initial: dict[str, str] | None = None
+) -> Draft:
+    order_type = order_type_of(service)
+    assert order_type is not None  # noqa: S101 - `_service` leaves out unknown types
+    typed = request.POST if request.method == "POST" else None
+    return Draft(
+        service=service,
+        form=OrderForm(service, order_type, typed, initial),
+        token=_token(request.POST.get("token")),
+        balance=balance_of(request.user.pk),
+    )
+
+
+def _token(text: str | None) -> uuid.UUID:
+    try:
+        return uuid.UUID(text or "")
+    except ValueError:
+        return uuid.uuid4()
+
+
+def _seen(text: str | None) -> Decimal | None:
+    """The charge that stood on the button, as the page sent it back."""
+    try:
+        seen = Decimal(text or "")
+    except InvalidOperation:
+        return None
+    return seen if seen.is_finite() else None
+
+
+def _try_quote(draft: Draft) -> None:
+    try:
+        draft.quote = quote(draft.service, draft.form.values())
+    except InvalidOrder as exc:
+        draft.field_errors = exc.errors
+    except NotOnSale:
+        draft.problem = _("This service is not on sale now. Choose another one.")
+
+
+def _submit(request: CustomerRequest) -> HttpResponse:
+    service = _service(key(request.POST.get("service")))
+    if service is None:
+        messages.error(request, _("This service is not on sale now. Choose another one."))
+        return redirect("orders:new")
+    draft = _draft(request, service)
+    seen = _seen(request.POST.get("seen_charge"))
+    # Without scripts the first press asks for the charge: nothing is placed that wasn't named.
+    if request.POST.get("action") == "quote" or seen is None:
+        _try_quote(draft)
+        draft.form.show_errors(draft.field_errors)
+        return render(request, "orders/new.html", {"draft": draft})
+    order = _place(request, draft, seen)
+    if order is None:
+        return render(request, "orders/new.html", {"draft": draft})
+    messages.success(request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"})
+    return redirect(order)
+
+
+def _place(request: CustomerRequest, draft: Draft, seen: Decimal) -> Order | None:
+    """Place the order; None when it was refused, and then `draft` says why and keeps the text."""
+    try:
+        return place_order(
+            customer=request.user,
+            service=draft.service,
+            values=draft.form.values(),
+            client_token=draft.token,
+            seen_charge=seen,
+            allow_duplicate=request.POST.get("allow_duplicate") == "yes",
+        )
+    except InvalidOrder as exc:
+        draft.field_errors = exc.errors
+        draft.form.show_errors(exc.errors)
+        return None
+    except PriceChanged as exc:
+        draft.changed = exc
+    except DuplicateLink as exc:
+        draft.duplicate = exc.order_id
+    except TokenReused:
+        draft.token = uuid.uuid4()
+        draft.problem = _(
+            "This form has already placed an order. Look at your orders; press again to place another one."
+        )
+    except InsufficientFunds:
+        pass  # the receipt says how much is missing
+    except AccountFrozen:
+        draft.problem = _("Your wallet is being checked, so it can't pay now. Please contact us.")
+    except NotOnSale:
+        draft.problem = _("This service is not on sale now. Choose another one.")
+    _try_quote(draft)
+    return None

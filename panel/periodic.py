@@ -1,0 +1,93 @@
+"""What each periodic job does, for beat and for "run now" alike."""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from catalog import sync
+from catalog.services import ensure_first_provider
+from orders import audit, following, fulfilment, requests
+from panel.jobs import run_job
+from panel.schedule import PeriodicJob
+
+logger = logging.getLogger(__name__)
+
+
+class LedgerDiffers(Exception):
+    """The audit found what must not be; its first finding is the message."""
+
+
+def run_periodic_job(name: str, *, now: bool = False) -> bool:
+    """Run the named job if it is due, or in any case with `now`; True when it ran here."""
+    job: PeriodicJob = settings.PERIODIC_JOBS[name]
+    return run_job(name, job.period, WORK[name], due_since=due_since(job, timezone.now()), now=now)
+
+
+def due_since(job: PeriodicJob, now: datetime) -> datetime | None:
+    """The latest hour a nightly job waited for; None for a job that only has a period."""
+    if job.hour is None:
+        return None
+    today = now.replace(hour=job.hour, minute=0, second=0, microsecond=0)
+    return today if today <= now else today - timedelta(days=1)
+
+
+def sentence(report: Any) -> str:
+    """A report's fields and values, as the job's row shows them."""
+    return ", ".join(
+        f"{field.name.replace('_', ' ')} {getattr(report, field.name)}"
+        for field in dataclasses.fields(report)
+    )
+
+
+def _sweep() -> str:
+    return str(fulfilment.sweep())
+
+
+def _poll_orders() -> str:
+    return sentence(following.poll_due())
+
+
+def _send_requests() -> str:
+    return f"{requests.send_due()} sent"
+
+
+def _poll_requests() -> str:
+    return f"{requests.poll_due()} checked"
+
+
+def _sync_catalog() -> str:
+    # The environment's provider is there from the first run on, whichever process that is in.
+    ensure_first_provider()
+    return "; ".join(f"{run.provider}: {run.get_outcome_display()}" for run in sync.sync_all())
+
+
+def _refresh_balances() -> str:
+    return f"{sync.refresh_balances()} read"
+
+
+def _check_ledger() -> str:
+    """Audit all money; a wallet that does not add up takes no more orders."""
+    findings = audit.check()
+    errors = [finding for finding in findings if finding.is_error]
+    for finding in errors:
+        logger.error("Audit: %s", finding)
+        audit.freeze(finding)
+    if errors:
+        raise LedgerDiffers(f"{len(errors)} findings, first: {errors[0]}")
+    return f"no errors, {len(findings)} notes"
+
+
+WORK: dict[str, Callable[[], str]] = {
+    "sweep": _sweep,
+    "poll_orders": _poll_orders,
+    "send_requests": _send_requests,
+    "poll_requests": _poll_requests,
+    "sync_catalog": _sync_catalog,
+    "refresh_balances": _refresh_balances,
+    "check_ledger": _check_ledger,
+}
