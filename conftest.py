@@ -13,6 +13,7 @@ from django.db.backends.base.operations import BaseDatabaseOperations
 
 from accounts.models import User
 from catalog.models import Category, Provider, Service
+from panel.translations import compile_all
 from wallet.services import top_up
 
 # The browser driver runs an event loop in the test's thread; Django would refuse its own queries there.
@@ -39,6 +40,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail when a test was skipped that this run has everything for",
     )
+
+
+def pytest_configure() -> None:
+    compile_all()
+    # Else every test client would list each static file of each package first.
+    settings.WHITENOISE_AUTOREFRESH = True
+    # A third of a second for each user that a test makes is spent on nothing else.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

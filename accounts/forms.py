@@ -41,5 +41,8 @@ class SettingsForm(forms.ModelForm[User]):
         time_zone = self.fields["time_zone"]
         assert isinstance(language, forms.TypedChoiceField)  # noqa: S101 - for the type checker
         assert isinstance(time_zone, forms.ChoiceField)  # noqa: S101 - for the type checker
-        language.choices = [("", _("As the browser asks")), *User._meta.get_field("language").choices]  # type: ignore[misc]  # noqa: SLF001
+        language.choices = [
+            ("", _("As the browser asks")),
+            *User._meta.get_field("language").choices,
+        ]  # type: ignore[misc]
         time_zone.choices = [("", _("As the site")), *time_zones()]

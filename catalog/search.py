@@ -22,7 +22,8 @@ def search(text: str, category: int | None = None) -> QuerySet[Service]:
     found = on_sale()
     if category is not None:
         found = found.filter(category_id=category)
-    text = text.strip()[:_LONGEST]
+    # PostgreSQL stores no NUL and refuses to compare with one.
+    text = text.replace("\x00", "").strip()[:_LONGEST]
     words = Q()
     for word in text.split()[:_MOST_WORDS]:
         words &= (
@@ -35,7 +36,7 @@ def search(text: str, category: int | None = None) -> QuerySet[Service]:
     if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST_ID):
         return found.filter(words)
     is_it = Case(When(pk=int(number), then=Value(0)), default=Value(1), output_field=IntegerField())
-    return found.filter(words | Q(pk=int(number))).order_by(is_it, *Service._meta.ordering)  # noqa: SLF001
+    return found.filter(words | Q(pk=int(number))).order_by(is_it, *(Service._meta.ordering or ()))
 
 
 def categories(limit: int) -> list[Category]:

@@ -119,7 +119,9 @@ def _field(declared: Field, service: Service) -> forms.Field:
             attrs["rows"] = 6
             return forms.CharField(widget=forms.Textarea(attrs), **options)
         case FieldKind.CHOICE:
-            choices = [("", _("Choose…"))] + [(value, gettext(text)) for value, text in declared.choices]
+            choices = [("", _("Choose…"))] + [
+                (value, gettext(text)) for value, text in declared.choices
+            ]
             return forms.CharField(widget=forms.Select(attrs, choices), **options)
         case FieldKind.DATE:
             widget = forms.DateInput({**attrs, "type": "date"}, format="%Y-%m-%d")
@@ -137,5 +139,6 @@ def parameter_lines(order: Order) -> list[tuple[str, str]]:
     return [
         (gettext(declared.label), order.parameters[declared.name])
         for declared in order_type.fields
-        if declared.name not in {"link", "quantity"} and declared.name in order.parameters
+        if declared.name not in {"link", "quantity"}
+        and order.parameters.get(declared.name, order.link) != order.link
     ]

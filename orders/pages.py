@@ -31,7 +31,8 @@ def _own(request: CustomerRequest) -> QuerySet[Order]:
 
 
 def _searched(orders: QuerySet[Order], text: str) -> QuerySet[Order]:
-    text = text.strip()[:_LONGEST_SEARCH]
+    # PostgreSQL stores no NUL and refuses to compare with one.
+    text = text.replace("\x00", "").strip()[:_LONGEST_SEARCH]
     if not text:
         return orders
     found = (
@@ -161,7 +162,9 @@ def cancel(request: CustomerRequest, pk: int) -> HttpResponse:
         messages.error(request, str(exc))
         return redirect(order)
     if asked is None:
-        messages.success(request, _("The order is cancelled and its charge is back in your wallet."))
+        messages.success(
+            request, _("The order is cancelled and its charge is back in your wallet.")
+        )
     else:
         messages.success(request, _("Cancel requested. The provider may refuse it."))
     return redirect(order)

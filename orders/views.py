@@ -94,9 +94,7 @@ def new(request: CustomerRequest) -> HttpResponse:
 @require_GET
 def results(request: CustomerRequest) -> HttpResponse:
     """The list of found services, fetched while typing."""
-    return render(
-        request, "orders/parts/results.html", _results(request, with_categories=False)
-    )
+    return render(request, "orders/parts/results.html", _results(request, with_categories=False))
 
 
 @login_required
@@ -135,7 +133,7 @@ def _recent(customer_id: int) -> list[Service]:
 def _service(number: int | None) -> Service | None:
     if number is None:
         return None
-    service = on_sale().filter(pk=number).first()
+    service = on_sale().select_related("provider").filter(pk=number).first()
     return service if service and order_type_of(service) else None
 
 
@@ -202,7 +200,9 @@ def _submit(request: CustomerRequest) -> HttpResponse:
     order = _place(request, draft, seen)
     if order is None:
         return render(request, "orders/new.html", {"draft": draft})
-    messages.success(request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"})
+    messages.success(
+        request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"}
+    )
     return redirect(order)
 
 

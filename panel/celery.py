@@ -4,9 +4,20 @@ import os
 from typing import Any
 
 from celery import Celery, Task, bootsteps
-from django.db import close_old_connections
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
+
+
+def drop_dead_connections() -> None:
+    """Close this thread's connections that failed or grew old, so that the next query opens new ones.
+
+    Those without an age limit (SQLite's) and those in a transaction are kept.
+    """
+    for connection in connections.all(initialized_only=True):
+        may_age = connection.settings_dict["CONN_MAX_AGE"] or connection.errors_occurred
+        if may_age and not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 class PanelTask(Task):  # type: ignore[type-arg]
@@ -15,7 +26,7 @@ class PanelTask(Task):  # type: ignore[type-arg]
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        close_old_connections()
+        drop_dead_connections()
         return super().__call__(*args, **kwargs)
 
 
@@ -30,7 +41,7 @@ class RefuseUnsafeDatabase(bootsteps.Step):
         refuse_unsafe_database()
 
 
-app = Celery("panel", task_cls=PanelTask)
+app: "Celery[Any]" = Celery("panel", task_cls=PanelTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.steps["worker"].add(RefuseUnsafeDatabase)

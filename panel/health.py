@@ -1,8 +1,7 @@
 """Whether this process is alive, for load balancers and containers."""
 
+import http.client
 import socket
-import urllib.error
-import urllib.request
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -20,18 +19,15 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 def web_problem() -> str:
     """Why the web server on this machine is not healthy; empty when it is."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{settings.PORT}/healthz",
-        headers={"Host": urlsplit(settings.SITE_URL).netloc},
-    )
+    asked = http.client.HTTPConnection("127.0.0.1", settings.PORT, timeout=_SECONDS)
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
-            answer.read()
-    except urllib.error.HTTPError as exc:
-        return f"the web server answers HTTP {exc.code}"
-    except OSError as exc:
+        asked.request("GET", "/healthz", headers={"Host": urlsplit(settings.SITE_URL).netloc})
+        status = asked.getresponse().status
+    except (OSError, http.client.HTTPException) as exc:
         return f"no web server answers on port {settings.PORT} ({type(exc).__name__})"
-    return ""
+    finally:
+        asked.close()
+    return "" if status == 200 else f"the web server answers HTTP {status}"
 
 
 def node_problem(kind: str) -> str:

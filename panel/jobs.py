@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import DatabaseError, close_old_connections, connection, models
 from django.db.models import ExpressionWrapper, Q
@@ -69,7 +70,7 @@ def _due(period: timedelta, due_since: datetime | None, *, now: bool) -> Q:
     return never | Q(started_at__lte=_from_now(-period * (1 - _SLACK)))
 
 
-def _from_now(delta: timedelta) -> ExpressionWrapper:
+def _from_now(delta: timedelta) -> "ExpressionWrapper[Any]":
     """A moment by the database's clock: the machines' own clocks may differ."""
     return ExpressionWrapper(Now() + delta, output_field=models.DateTimeField())
 

@@ -6,15 +6,16 @@ finds whatever a lost message left behind.
 
 import errno
 import logging
+import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import waitress
-from celery.beat import EmbeddedService, Scheduler
+from celery.beat import Scheduler, Service
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
@@ -55,14 +56,8 @@ def serve_web(listening: socket.socket) -> None:
     server.close()
 
 
-@contextmanager
-def embedded_worker() -> Iterator[None]:
-    """A worker and beat in threads of this process, until the block ends.
-
-    On the way out nothing new is started, and what is being sent to a provider is finished.
-    """
-    worker_state.should_stop = None
-    worker = WorkController(
+def _worker() -> WorkController:
+    return WorkController(
         app=app,
         pool_cls="threads",
         concurrency=WORKER_THREADS,
@@ -72,18 +67,42 @@ def embedded_worker() -> Iterator[None]:
         without_mingle=True,
         without_heartbeat=True,
     )
-    beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
-    worker_thread = threading.Thread(target=worker.start, name="worker", daemon=True)
+
+
+@contextmanager
+def embedded_worker() -> Iterator[None]:
+    """A worker and beat in threads of this process, until the block ends.
+
+    On the way out nothing new is started, and what is being sent to a provider is finished. If one
+    of the two ends by itself, the block is ended by SIGTERM and this raises SystemExit: a panel
+    that takes orders and forwards none is worse than one that its supervisor starts anew.
+    """
+    worker_state.should_stop = None
+    worker = _worker()
+    # A second between ticks at most, so that it notices soon when it is to stop.
+    beat = Service(app, max_interval=1, scheduler_cls=Scheduler)
+    stopping, fallen = threading.Event(), threading.Event()
+
+    def stand(run: Callable[[], None]) -> None:
+        run()
+        if not stopping.is_set():
+            fallen.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    worker_thread = threading.Thread(target=stand, args=(worker.start,), name="worker", daemon=True)
     worker_thread.start()
-    beat.start()
+    threading.Thread(target=stand, args=(beat.start,), name="beat", daemon=True).start()
     try:
         yield
     finally:
-        beat.service.stop()
-        worker_state.should_stop = 0
+        stopping.set()
+        beat.stop()
+        worker_state.should_stop = 0  # type: ignore[assignment]
         worker_thread.join(STOP_SECONDS)
         if worker_thread.is_alive():
             logger.warning("A task did not end within %s seconds", STOP_SECONDS)
+        if fallen.is_set():
+            raise SystemExit("The worker or beat ended by itself; the log above says why.")
 
 
 @contextmanager

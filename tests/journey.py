@@ -18,13 +18,9 @@ def order_three(visitor: Visitor) -> dict[str, Placed]:
     }
 
 
-def watch_three(
-    visitor: Visitor, orders: dict[str, Placed], *, balance_before: Decimal
-) -> None:
+def watch_three(visitor: Visitor, orders: dict[str, Placed], *, balance_before: Decimal) -> None:
     """Wait for each ending and reckon the money independently of the panel."""
-    seen = {
-        status: visitor.wait_for(order, status, seconds=60) for status, order in orders.items()
-    }
+    seen = {status: visitor.wait_for(order, status, seconds=60) for status, order in orders.items()}
     expected = {
         "Completed": Decimal(0),
         "Partial": _partial(orders["Partial"], seen["Partial"]),

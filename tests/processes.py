@@ -56,6 +56,10 @@ class Process:
             self._popen.wait()
             raise AssertionError(f"did not end in {seconds} s:\n{self.said()}") from None
 
+    def wait(self, seconds: float) -> int:
+        """The exit code, once it ended by itself."""
+        return self._popen.wait(seconds)
+
     def kill(self) -> None:
         self._popen.kill()
         self._popen.wait()
@@ -79,9 +83,7 @@ def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 
 
-def manage(
-    *arguments: str, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def manage(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a management command to its end."""
     return subprocess.run(
         [PYTHON, "manage.py", *arguments],
@@ -102,14 +104,16 @@ def free_port() -> int:
 
 def wait_for_http(url: str, *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            requests.get(url, timeout=5).raise_for_status()
-        except requests.RequestException as exc:
-            assert time.monotonic() < deadline, f"{url}: {exc}"
-            time.sleep(0.1)
-        else:
-            return
+    while not _answers(url):
+        assert time.monotonic() < deadline, f"{url} does not answer"
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 def processes_naming(text: str) -> list[int]:

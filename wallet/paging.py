@@ -38,9 +38,7 @@ def page_of(rows: QuerySet[Any], query: QueryDict, size: int = PAGE_SIZE) -> Pag
     if before is not None:
         rows = rows.filter(pk__lt=before)
     found = list(rows.order_by("-pk")[: size + 1])
-    return _page(
-        found[:size], query, has_older=len(found) > size, has_newer=before is not None
-    )
+    return _page(found[:size], query, has_older=len(found) > size, has_newer=before is not None)
 
 
 def _page(shown: list[Any], query: QueryDict, *, has_older: bool, has_newer: bool) -> Page[Any]:

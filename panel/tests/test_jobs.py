@@ -61,8 +61,12 @@ def test_a_long_result_is_cut_to_what_the_row_holds() -> None:
 def test_a_job_is_not_run_again_within_its_period() -> None:
     runs: list[int] = []
 
-    assert run_job("sweep", HOUR, lambda: str(runs.append(1)))
-    assert not run_job("sweep", HOUR, lambda: str(runs.append(1)))
+    def count() -> str:
+        runs.append(1)
+        return ""
+
+    assert run_job("sweep", HOUR, count)
+    assert not run_job("sweep", HOUR, count)
 
     assert len(runs) == 1
 

@@ -43,7 +43,7 @@ def test_the_printed_link_lets_the_customer_choose_a_password(
     form = client.get(found[1], follow=True)
     assert form.status_code == 200
     client.post(
-        form.redirect_chain[-1][0],  # type: ignore[attr-defined]
+        form.redirect_chain[-1][0],
         {"password1": "a-Long-passw0rd", "password2": "a-Long-passw0rd"},
     )
     assert User.objects.get(email="new@example.com").check_password("a-Long-passw0rd")

@@ -1,0 +1,276 @@
+"""The pages in a real browser: scripts, policy, widths and accessibility."""
+
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import User
+from catalog.models import Service
+from orders.models import Order
+from orders.services import place_order
+from orders.states import Dispatch, Status
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+# Longer than two refreshes of a page.
+expect.set_options(timeout=15_000)
+
+DESKTOP, PHONE, SMALLEST = (1360, 900), (390, 844), (320, 640)
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser, live_server: LiveServer, customer: User) -> Iterator[BrowserContext]:
+    """A signed-in browser whose console must stay free of errors and policy violations."""
+    client = Client()
+    client.force_login(customer)
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    opened = browser.new_context(base_url=live_server.url)
+    opened.add_cookies(
+        [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
+    )
+    complaints: list[str] = []
+    opened.on(
+        "console", lambda line: complaints.append(line.text) if line.type == "error" else None
+    )
+    opened.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    return opened
+
+
+def place(customer: User, service: Service, number: int = 0) -> Order:
+    return place_order(
+        customer=customer,
+        service=service,
+        values={"link": f"https://example.com/{'long' * 20}/{number}", "quantity": "100"},
+        client_token=uuid.uuid4(),
+    )
+
+
+def start(order: Order, remains: int) -> None:
+    Order.objects.filter(pk=order.pk).update(
+        status=Status.IN_PROGRESS,
+        dispatch=Dispatch.ACCEPTED,
+        upstream_id=f"u{order.pk}",
+        remains=remains,
+    )
+
+
+def finish(order: Order) -> None:
+    Order.objects.filter(pk=order.pk).update(
+        status=Status.COMPLETED, remains=0, finished_at=timezone.now()
+    )
+
+
+def test_a_service_is_searched_priced_and_ordered_and_a_double_click_orders_once(
+    page: Page, service: Service
+) -> None:
+    page.goto("/orders/new/")
+    page.get_by_label("Service name or ID").press_sequentially("follow")
+    page.get_by_role("link", name="Followers, fast").click()
+    page.get_by_label("Link").fill("https://example.com/p/1")
+    page.get_by_label("Quantity").press_sequentially("1000")
+    button = page.get_by_role("button", name="Place order · $2.00")
+    expect(page.locator("#said")).to_have_text("Charge $2.00, balance after $8.00")
+
+    button.dblclick()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"Order #\d+"))
+    expect(page.locator("#balance b")).to_have_text("$8.00")
+    assert Order.objects.count() == 1
+    page.go_back()
+    page.reload()
+    assert Order.objects.count() == 1
+
+
+def test_the_form_works_with_scripts_off_and_by_keyboard_alone(
+    browser: Browser, context: BrowserContext, live_server: LiveServer, service: Service
+) -> None:
+    plain = browser.new_context(
+        base_url=live_server.url, java_script_enabled=False, storage_state=context.storage_state()
+    )
+    page = plain.new_page()
+    page.goto(f"/orders/new/?service={service.pk}")
+    page.get_by_label("Link").focus()
+    page.keyboard.type("https://example.com/p/1")
+    page.keyboard.press("Tab")
+    page.keyboard.type("1000")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Place order · $2.00").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"Order #\d+"))
+    plain.close()
+
+
+def test_rows_and_the_order_page_follow_the_order_without_a_reload(
+    page: Page, customer: User, service: Service
+) -> None:
+    order = place(customer, service)
+    page.goto("/orders/")
+    page.evaluate("window.stayed = true")
+    start(order, remains=30)
+    expect(page.locator(f"#order-{order.pk} .badge")).to_have_text("In progress")
+    page.get_by_role("link", name=f"#{order.pk}").click()
+    expect(page.get_by_text("70 of 100 delivered")).to_be_visible()
+    page.evaluate("window.stayed = true")
+
+    finish(order)
+
+    expect(page.locator("#order .badge").first).to_have_text("Completed")
+    expect(page.locator("[data-poll]")).to_have_count(0)
+    assert page.evaluate("window.stayed")
+
+
+def test_the_theme_follows_the_system_and_the_switch_and_is_remembered(page: Page) -> None:
+    def is_dark() -> bool:
+        color = str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        return sum(map(int, re.findall(r"\d+", color)[:3])) < 200
+
+    page.emulate_media(color_scheme="dark")
+    page.goto("/wallet/")
+    assert is_dark()
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert not is_dark()
+
+    page.reload()
+
+    assert not is_dark()
+    assert page.url.endswith("/wallet/")
+
+
+def test_the_menu_opens_and_closes_by_keyboard(page: Page) -> None:
+    page.goto("/wallet/")
+    menu = page.locator("summary", has_text="Your account")
+    menu.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+    page.keyboard.press("Escape")
+
+    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+def addresses(order: Order, service: Service) -> list[str]:
+    return [
+        "/orders/new/",
+        "/orders/new/?q=follow",
+        f"/orders/new/?service={service.pk}",
+        "/orders/",
+        f"/orders/{order.pk}/",
+        "/services/",
+        "/wallet/",
+        "/account/",
+        "/accounts/email/",
+        "/accounts/password/change/",
+        "/accounts/2fa/",
+    ]
+
+
+VISITORS = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
+
+
+def _violations(page: Page) -> list[str]:
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+    return [
+        f"{page.url} {each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found.response["violations"]
+    ]
+
+
+def _overflow(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+def _check(page: Page, address: str) -> list[str]:
+    """Everything wrong with a page: too wide at one of three widths, or hard to use in a theme."""
+    problems = []
+    page.goto(address)
+    for width, height in (DESKTOP, PHONE, SMALLEST):
+        page.set_viewport_size({"width": width, "height": height})
+        if _overflow(page) > 0:
+            problems.append(f"{address} is too wide at {width}")
+    for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+        problems += [f"{theme} {size[0]} {text}" for text in _violations(page)]
+    return problems
+
+
+def test_every_page_is_accessible_in_both_themes_and_fits_every_width(
+    page: Page, customer: User, service: Service
+) -> None:
+    Service.objects.update(
+        name="🔥 LIKES–NON-DROP–INSTANT_START_SUPERFAST_LIFETIME_GUARANTEE_CHEAPEST " * 3
+    )
+    order = place(customer, service)
+    start(order, remains=30)
+
+    problems = [text for address in addresses(order, service) for text in _check(page, address)]
+
+    assert problems == []
+
+
+def test_the_pages_for_visitors_are_accessible_and_fit(
+    browser: Browser, live_server: LiveServer, db: None
+) -> None:
+    page = browser.new_page(base_url=live_server.url)
+
+    problems = [text for address in VISITORS for text in _check(page, address)]
+
+    page.close()
+    assert problems == []
+
+
+def test_a_form_with_errors_is_accessible_and_the_summary_has_the_focus(
+    page: Page, service: Service
+) -> None:
+    page.goto(f"/orders/new/?service={service.pk}")
+    page.get_by_label("Link").fill("no link")
+    page.get_by_label("Quantity").fill("1")
+
+    page.get_by_role("button", name="Show the charge").click()
+
+    expect(page.locator("[data-focus]")).to_be_focused()
+    expect(page.get_by_label("Link")).to_have_value("no link")
+    assert _violations(page) == []
+
+
+def test_the_pages_speak_turkish_and_fit_there_too(
+    page: Page, customer: User, service: Service
+) -> None:
+    User.objects.update(language="tr")
+    order = place(customer, service)
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+
+    for address in addresses(order, service)[:8]:
+        page.goto(address)
+        assert page.locator("html").get_attribute("lang") == "tr"
+        assert _overflow(page) <= 0
