@@ -148,6 +148,17 @@ def test_rows_and_the_order_page_follow_the_order_without_a_reload(
     assert page.evaluate("window.stayed")
 
 
+def test_a_page_whose_session_ended_leads_to_sign_in_instead_of_breaking(
+    page: Page, context: BrowserContext, customer: User, service: Service
+) -> None:
+    order = place(customer, service)
+    page.goto(f"/orders/{order.pk}/")
+
+    context.clear_cookies()
+
+    expect(page).to_have_url(re.compile(rf"/accounts/login/\?next=/orders/{order.pk}/"))
+
+
 def test_the_theme_follows_the_system_and_the_switch_and_is_remembered(page: Page) -> None:
     def is_dark() -> bool:
         color = str(page.evaluate("getComputedStyle(document.body).backgroundColor"))

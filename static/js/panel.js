@@ -34,6 +34,14 @@
     if (!document.hidden) document.querySelectorAll("[data-poll]").forEach((e) => htmx.trigger(e, "look"));
   });
 
+  // Signed out meanwhile: the answer is the sign-in page, which belongs into no fragment.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const asked = new URL(event.detail.requestConfig.path, location);
+    if (new URL(event.detail.xhr.responseURL).pathname === asked.pathname) return;
+    event.preventDefault();
+    location.reload();
+  });
+
   // Menus close on Escape and on a click elsewhere.
   document.addEventListener("click", (event) => {
     document.querySelectorAll("details.menu[open]").forEach((menu) => {
