@@ -23,14 +23,20 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import ModelAdmin
+from unfold.decorators import action as unfold_action
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.models import User
 
 Text = str | Promise
+AdminAction = Callable[..., HttpResponse]
 # What a work function raises to refuse, and the sentence to show for it.
 Refusals = Mapping[type[Exception], Callable[[Any], Text]]
+
+
+# Unfold has no types: an action keeps those of its method.
+action: Callable[..., Callable[[AdminAction], AdminAction]] = unfold_action
 
 
 class NotDone(Exception):
@@ -238,7 +244,7 @@ def _show_or_do(
         try:
             said = work(admin, request, form, target)
         except refused as exc:
-            form.add_error(None, str(_sentence(asked.refusals, exc)))
+            form.add_error(None, str(sentence(asked.refusals, exc)))
         else:
             admin.log_change(request, target, f"{asked.title}: {said}")
             messages.success(request, str(said))
@@ -246,7 +252,8 @@ def _show_or_do(
     return _render(admin, request, asked, form)
 
 
-def _sentence(refusals: Refusals, exc: Exception) -> Text:
+def sentence(refusals: Refusals, exc: Exception) -> Text:
+    """The sentence for a refusal."""
     return next((say(exc) for kind, say in refusals.items() if isinstance(exc, kind)), str(exc))
 
 

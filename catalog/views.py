@@ -4,6 +4,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from accounts.requests import CustomerRequest
+from catalog.rates import for_customer, priced
 from catalog.search import categories, search
 from wallet.paging import PAGE_SIZE, key
 
@@ -16,11 +17,12 @@ _SORTS = {"price": ["price_rate", "pk"], "-price": ["-price_rate", "pk"]}
 def services(request: CustomerRequest) -> HttpResponse:
     """The price list: searched, filtered and cut into pages by the server."""
     text, category = request.GET.get("q", ""), key(request.GET.get("category"))
-    found = search(text, category)
+    found = for_customer(search(text, category), request.user.pk)
     sort = request.GET.get("sort", "")
     if sort in _SORTS:
         found = found.order_by(*_SORTS[sort])
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    page.object_list = priced(page.object_list, request.user)
     context = {
         "page": page,
         "text": text,

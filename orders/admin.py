@@ -248,7 +248,7 @@ class OrderAdmin(ReadOnlyAdmin):
         "check_now", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
-    change_form_outer_after_template = "admin/orders/order/sections.html"
+    change_form_outer_after_template = "admin/sections.html"
     fieldsets = (
         (
             None,

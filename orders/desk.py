@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.models import Attempt, Order, Request
 from orders.money import Locked, lock_order, refund_order
@@ -51,6 +52,24 @@ def refund(
     if given == left and order.dispatch in _UNSENT:
         raise NotPossible(_("Cancel or decide an order that may yet be sent; don't refund it."))
     return _give(locked, given, reference, actor, note)
+
+
+@transaction.atomic
+def send_at_loss(*, order_id: int, reason: str, actor: User) -> None:
+    """Send an order that is held back because its cost has reached its price, loss or not.
+
+    Raises NotPossible when it isn't held back any more.
+    """
+    note = _reason(reason)
+    order = lock_order(order_id).order
+    if order.dispatch != Dispatch.QUEUED or order.attention != Attention.LOSS:
+        raise NotPossible(_("The order is not held back any more."))
+    order.may_lose = True
+    order.attention = order.waiting_for = ""
+    order.not_before = timezone.now()
+    order.save(update_fields=["may_lose", "attention", "waiting_for", "not_before"])
+    record(order, Code.RESOLVED, actor=actor, action="send", reason=note)
+    transaction.on_commit(partial(kick, order.pk), robust=True)
 
 
 @transaction.atomic

@@ -74,6 +74,8 @@ class Order(models.Model):
     quantity = models.BigIntegerField(_("quantity"))
 
     price_rate = RateField(_("price per 1000"))
+    # Somebody allowed its price to fall below cost, or its sending in spite of the loss.
+    may_lose = models.BooleanField(_("may be a loss"), default=False, editable=False)
     charge = MoneyField(_("charge"))
     refunded = MoneyField(_("refunded"), default=0)
     # In the site's currency, by the exchange rate of the moment of sale.

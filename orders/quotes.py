@@ -9,8 +9,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.models import User
 from catalog import pricing
 from catalog.models import Service
+from catalog.rates import rate_for
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
 from wallet.money import LIMIT
@@ -67,6 +69,7 @@ class Quote:
 
     service: Service
     units: int
+    rate: pricing.CustomerRate
     charge: Decimal
     cost: Decimal
     expected_charge: Decimal
@@ -95,10 +98,11 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
     return filled
 
 
-def quote(service: Service, values: Mapping[str, str]) -> Quote:
+def quote(service: Service, values: Mapping[str, str], customer: User | None = None) -> Quote:
     """Reckon an order of this service on the server; nothing of the price comes from `values`.
 
-    Raises InvalidOrder with a sentence per field, or NotOnSale.
+    Without a customer by the list prices. Raises InvalidOrder with a sentence per field, or
+    NotOnSale, also when the order would be sold at a loss.
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
@@ -107,13 +111,19 @@ def quote(service: Service, values: Mapping[str, str]) -> Quote:
     if errors:
         raise InvalidOrder(errors)
     flat = filled.order_type.units_by is Units.FLAT
-    cost_rate = pricing.site_cost(service.cost_rate, service.provider.exchange_rate)
+    rate = rate_of(service, customer)
+    cost_rate = pricing.site_cost(service.newest_cost_rate, service.provider.exchange_rate)
+    if not rate.is_below_floor and pricing.is_loss(
+        cost=cost_rate, price=rate.rate, tolerance=service.provider.loss_tolerance
+    ):
+        raise NotOnSale("this service would be sold at a loss")
     found = Quote(
         service=service,
         units=filled.units,
-        charge=pricing.charge(service.price_rate, filled.units, flat=flat),
+        rate=rate,
+        charge=pricing.charge(rate.rate, filled.units, flat=flat),
         cost=pricing.charge(cost_rate, filled.units, flat=flat),
-        expected_charge=_expected(service.cost_rate, filled.units, flat=flat),
+        expected_charge=_expected(service.newest_cost_rate, filled.units, flat=flat),
         parameters=filled.parameters,
         link=filled.link,
         order_type=filled.order_type.key,
@@ -121,6 +131,13 @@ def quote(service: Service, values: Mapping[str, str]) -> Quote:
     if max(found.charge, found.cost, found.expected_charge) > LIMIT:
         raise InvalidOrder({_size_field(filled.order_type): _("This order is too large.")})
     return found
+
+
+def rate_of(service: Service, customer: User | None) -> pricing.CustomerRate:
+    """What 1,000 units cost this customer, or anybody when there is none."""
+    if customer is None:
+        return pricing.CustomerRate(service.price_rate, "list", False)
+    return rate_for(customer, service)
 
 
 def is_on_sale(service: Service) -> bool:

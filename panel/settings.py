@@ -53,6 +53,8 @@ if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
 # How a customer adds funds, shown on the wallet page as plain text.
 TOP_UP_INSTRUCTIONS = env.text("TOP_UP_INSTRUCTIONS")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
+# For how many days the changes of services are kept (0: for ever).
+PRICE_HISTORY_DAYS = env.number("PRICE_HISTORY_DAYS", 730, high=36_500)
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
 UPSTREAM_API_KEY = env.text("UPSTREAM_API_KEY")
