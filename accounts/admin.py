@@ -7,11 +7,14 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
 
-from accounts.models import User
-from accounts.staff import StaffAdmin
+from accounts.models import AuditEntry, User
+from accounts.staff import ReadOnlyAdmin, StaffAdmin, column
 
 # Rate limits and two-factor sign-in count for staff too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -87,5 +90,39 @@ class RoleAdmin(GroupAdmin, StaffAdmin):
         return _is_owner(request)
 
 
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what, before and after; nobody edits it, and `check_audit` proves that nobody did."""
+
+    list_display = ("number", "at", "actor", "action", "target", "details_column", "address")
+    list_select_related = ("actor",)
+    list_filter = (("at", RangeDateTimeFilter), ("actor", AutocompleteSelectFilter))
+    search_fields = ("action", "target", "actor__email__istartswith")
+    search_help_text = _("Search by action, target or e-mail")
+    sortable_by = ("number",)
+    paginator = InfinitePaginator
+    fields = (
+        "number",
+        "at",
+        "actor",
+        "action",
+        "target",
+        "details_column",
+        "address",
+        "previous_hash",
+        "hash",
+    )
+    readonly_fields = ("details_column",)
+
+    @column(_("details"))
+    def details_column(self, entry: AuditEntry) -> Any:
+        lines = (
+            (name, " → ".join(map(str, value)) if isinstance(value, list) else value)
+            for name, value in entry.details.items()
+        )
+        return format_html_join("", "<div>{}: {}</div>", lines)
+
+
 def _is_owner(request: HttpRequest) -> bool:
-    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+    """Whoever hands out rights: a superuser, or a member of the role that may."""
+    return isinstance(request.user, User) and request.user.has_perm("auth.change_group")

@@ -203,6 +203,10 @@ class ProviderAdmin(StaffAdmin):
             sold_count=Count("services", filter=_on_sale("services__"))
         )
 
+    def has_sync_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        powers = ("catalog.sync_provider", "catalog.change_provider")
+        return any(request.user.has_perm(power) for power in powers)
+
     def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         if self.has_change_permission(request, obj):
             return super().get_fieldsets(request, obj)
@@ -270,7 +274,7 @@ class ProviderAdmin(StaffAdmin):
         description=_("Preview sync"),
         url_path="show-preview",
         icon="preview",
-        permissions=["change"],
+        permissions=["sync"],
     )
     def preview_sync(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
         return redirect("admin:catalog_provider_preview", object_id)
@@ -280,7 +284,7 @@ class ProviderAdmin(StaffAdmin):
         provider = self.get_object(request, object_id)
         if provider is None:
             raise Http404
-        if not self.has_change_permission(request, provider):
+        if not (self.has_view_permission(request) and self.has_sync_permission(request)):
             raise PermissionDenied
         context: dict[str, Any] = {}
         if request.method == "POST":
@@ -301,7 +305,7 @@ class ProviderAdmin(StaffAdmin):
         Dialog(
             title=_("Sync now"),
             button=_("Fetch the catalogue"),
-            permission="change",
+            permission="sync",
             icon="sync",
             form=SyncForm,
             refusals=UPSTREAM_REFUSALS,

@@ -184,6 +184,7 @@ class Provider(PriceLayer):
     class Meta:
         verbose_name = _("provider")
         verbose_name_plural = _("providers")
+        permissions = [("sync_provider", "Can preview and apply a provider's list")]
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(condition=Q(exchange_rate__gt=0), name="provider_rate_positive"),

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -41,7 +41,8 @@ from accounts.staff import (
 )
 from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
 from catalog.models import ErrorRule, Provider
-from orders import desk, following, gates, requests
+from catalog.pricing import site_cost
+from orders import approvals, desk, following, gates, requests
 from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.models import Attempt, Gate, Order, Request
@@ -50,11 +51,14 @@ from orders.timeline import lines
 from upstream.errors import Kind
 from upstream.verdicts import normalise
 from wallet.admin import REFUSALS as WALLET_REFUSALS
-from wallet.admin import entries_table
-from wallet.models import Entry
+from wallet.admin import WAITS, entries_table
+from wallet.ceilings import NotYours, refuse
+from wallet.models import Approval, Entry
 from wallet.money import LIMIT, STEP
 
 REFUSALS: Refusals = {NotPossible: str, **WALLET_REFUSALS, **UPSTREAM_REFUSALS}
+
+_NOT_YOURS = _("Only a second person with a high enough ceiling can decide this, and only once.")
 
 STATUS_COLOURS: dict[str, str] = {
     Status.PENDING: "info",
@@ -128,6 +132,16 @@ class RefundForm(ReasonForm):
         return amount
 
 
+class LossForm(ReasonForm):
+    def facts(self) -> list[tuple[Any, Any]]:
+        order: Order = self.target
+        return [
+            (_("Cost of 1000 now"), figure(cost_now(order))),
+            (_("Price of 1000"), figure(order.price_rate)),
+            (_("Charge"), figure(order.charge)),
+        ]
+
+
 class BindForm(ReasonForm):
     upstream_id = forms.CharField(
         label=_("Upstream ID"),
@@ -161,6 +175,11 @@ class MeaningForm(DialogForm):
         ]
 
 
+def cost_now(order: Order) -> Decimal:
+    """What 1,000 units of its service would cost us if it were sent now."""
+    return site_cost(order.service.newest_cost_rate, order.provider.exchange_rate)
+
+
 def left_of(order: Order) -> Decimal:
     """What can still be refunded."""
     return Decimal(order.charge - order.refunded)
@@ -191,13 +210,24 @@ class AttentionFilter(DropdownFilter):  # type: ignore[misc] # unfold has no typ
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        return [("any", _("needs attention")), ("unknown", _("unconfirmed"))]
+        return [
+            ("any", _("needs attention")),
+            ("unknown", _("unconfirmed")),
+            ("loss", _("held back: its cost has reached its price")),
+            ("charged_more", _("the provider charged more than expected")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:  # noqa: ARG002
         if self.value() == "any":
             return queryset.exclude(attention="")
         if self.value() == "unknown":
             return queryset.filter(dispatch=Dispatch.UNKNOWN)
+        if self.value() == "loss":
+            return queryset.exclude(attention="").filter(attention=Attention.LOSS)
+        if self.value() == "charged_more":
+            return queryset.filter(
+                status=Status.COMPLETED, upstream_charge__gt=F("expected_charge")
+            )
         return queryset
 
 
@@ -245,7 +275,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_disable_select_all = True
     actions = None
     actions_detail = (
-        "check_now", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
+        "check_now", "send_at_loss", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
     change_form_outer_after_template = "admin/sections.html"
@@ -417,6 +447,24 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @dialog(
         Dialog(
+            title=_("Send in spite of the loss"),
+            button=_("Send it"),
+            permission="resolve",
+            icon="send",
+            form=LossForm,
+            is_dangerous=True,
+            text=_("The order waits because it would cost as much as it brings, or more."),
+            refusals=REFUSALS,
+        )
+    )
+    def send_at_loss(self, request: HttpRequest, form: LossForm, order: Order) -> Any:
+        desk.send_at_loss(
+            order_id=order.pk, reason=form.cleaned_data["reason"], actor=staff_member(request)
+        )
+        return _("The order waits to be sent.")
+
+    @dialog(
+        Dialog(
             title=_("Refund"),
             button=_("Refund"),
             permission="refund",
@@ -427,13 +475,15 @@ class OrderAdmin(ReadOnlyAdmin):
         )
     )
     def refund(self, request: HttpRequest, form: RefundForm, order: Order) -> Any:
-        entry = desk.refund(
-            order_id=order.pk,
+        entry = approvals.refund_or_ask(
+            order,
             amount=form.cleaned_data["amount"],
             reason=form.cleaned_data["reason"],
             actor=staff_member(request),
             token=form.cleaned_data["token"],
         )
+        if entry is None:
+            return WAITS
         return _("%(amount)s refunded.") % {"amount": figure(entry.amount)}
 
     @dialog(
@@ -578,7 +628,9 @@ def _possible(order: Order) -> set[str]:
     names = {"explain"} if unrecognised(order) else set()
     if order.dispatch == Dispatch.UNKNOWN:
         return names | {"bind_unknown", "refund_unknown", "resend_unknown"}
-    if order.attention:
+    if order.attention == Attention.LOSS and order.dispatch == Dispatch.QUEUED:
+        names.add("send_at_loss")
+    elif order.attention:
         names.add("acknowledge")
     if order.upstream_id:
         names.add("check_now")
@@ -728,6 +780,77 @@ class RequestAdmin(ReadOnlyAdmin):
             actor=staff_member(request),
         )
         return _("The request is settled.")
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    """What waits for a second person; nobody approves their own."""
+
+    list_display = ("kind", "amount_column", "account", "order_link", "reason", "requested_by",
+                    "requested_at", "state_column", "decided_by")  # fmt: skip
+    list_select_related = ("account__user", "requested_by", "decided_by")
+    list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter))
+    fields = (("kind", "amount_column"), "account", "order_link", "reason",
+              ("requested_by", "requested_at"), "state_column", ("decided_by", "decided_at"))  # fmt: skip
+    readonly_fields = ("amount_column", "order_link", "state_column")
+    actions_detail = ("approve", "refuse")
+
+    def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        approval = self.get_object(request, obj) if isinstance(obj, str) else obj
+        if approval is not None and approval.requested_by_id == request.user.pk:
+            return False
+        return request.user.has_perm("wallet.change_approval")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Nothing to press when it is decided, or one's own."""
+        approval = self.get_object(request, str(object_id))
+        if approval is None or approval.state != Approval.State.OPEN:
+            return []
+        if not self.has_decide_permission(request, approval):
+            return []
+        return super().get_actions_detail(request, object_id)
+
+    @column(_("amount"))
+    def amount_column(self, approval: Approval) -> str:
+        return figure(approval.amount)
+
+    @column(_("order"))
+    def order_link(self, approval: Approval) -> Any:
+        if approval.order_number is None:
+            return "–"
+        page = reverse("admin:orders_order_change", args=[approval.order_number])
+        return format_html('<a class="underline" href="{}">#{}</a>', page, approval.order_number)
+
+    @column(_("state"), label={"open": "warning", "approved": "success", "refused": "danger"})
+    def state_column(self, approval: Approval) -> tuple[str, Any]:
+        return approval.state, approval.get_state_display()
+
+    @dialog(
+        Dialog(
+            title=_("Approve"),
+            button=_("Approve and pay"),
+            permission="decide",
+            icon="check",
+            is_dangerous=True,
+            refusals={**REFUSALS, NotYours: lambda _exc: _NOT_YOURS},
+        )
+    )
+    def approve(self, request: HttpRequest, form: Any, approval: Approval) -> Any:  # noqa: ARG002
+        entry = approvals.approve(approval.pk, staff_member(request))
+        return _("%(amount)s paid.") % {"amount": figure(entry.amount)}
+
+    @dialog(
+        Dialog(
+            title=_("Refuse"),
+            button=_("Refuse"),
+            permission="decide",
+            icon="block",
+            refusals={NotYours: lambda _exc: _NOT_YOURS},
+        )
+    )
+    def refuse(self, request: HttpRequest, form: Any, approval: Approval) -> Any:  # noqa: ARG002
+        refuse(approval.pk, staff_member(request))
+        return _("Refused; nothing was paid.")
 
 
 class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types

@@ -152,6 +152,11 @@ class Order(models.Model):
             models.Index(
                 fields=["provider", "sent_at"], condition=~Q(upstream_id=""), name="order_sent"
             ),
+            models.Index(
+                fields=["-id"],
+                condition=Q(status="completed", upstream_charge__gt=F("expected_charge")),
+                name="order_charged_more",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

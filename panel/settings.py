@@ -126,6 +126,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "panel.middleware.StaffTwoFactor",
 ]
 
 ROOT_URLCONF = "panel.urls"
@@ -245,6 +246,8 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+# The admin is shut to staff who sign in with a password alone.
+REQUIRE_STAFF_2FA = env.flag("REQUIRE_STAFF_2FA", default=True)
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"

@@ -16,6 +16,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='provider',
+            options={'ordering': ['name'], 'permissions': [('sync_provider', "Can preview and apply a provider's list")], 'verbose_name': 'provider', 'verbose_name_plural': 'providers'},
+        ),
         migrations.AddField(
             model_name='category',
             name='margin_min',

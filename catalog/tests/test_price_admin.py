@@ -110,7 +110,9 @@ def test_each_layer_prices_from_its_own_page_and_the_service_says_which_rule_it_
         assert owner.get("/admin/catalog/siterules/").status_code == 302
         owner.post(page(SiteRules.objects.get()), rows["site"])
     if "provider" in rows:
-        owner.post(page(service.provider), {**PROVIDER, "url": "https://a.example.com", **rows["provider"]})
+        owner.post(
+            page(service.provider), {**PROVIDER, "url": "https://a.example.com", **rows["provider"]}
+        )
     if "category" in rows:
         owner.post(page(service.category), {"position": 0, "is_visible": "on", **rows["category"]})
     if "service" in rows:
