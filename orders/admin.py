@@ -31,6 +31,7 @@ from accounts.models import User
 from accounts.staff import (
     Dialog,
     DialogForm,
+    NotDone,
     ReadOnlyAdmin,
     ReasonForm,
     Refusals,
@@ -42,10 +43,10 @@ from accounts.staff import (
 from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
 from catalog.models import ErrorRule, Provider
 from catalog.pricing import site_cost
-from orders import approvals, desk, following, gates, requests
+from orders import approvals, canary, desk, following, gates, reconcile, requests
 from orders.attention import Attention
 from orders.errors import NotPossible
-from orders.models import Attempt, Gate, Order, Request
+from orders.models import Attempt, Gate, Order, Request, Scan
 from orders.states import Dispatch, Status
 from orders.timeline import lines
 from upstream.errors import Kind
@@ -89,6 +90,37 @@ ATTENTION: dict[str, Any] = {
     "resend_refused": _("Not sent again: an earlier attempt may have arrived"),
     "placed_after_refund": _("Accepted by the provider after it was refunded"),
     "account": _("The provider refuses our key or account"),
+    "absent": _("Sent, the answer was lost, and it is not at the provider"),
+}
+
+# orders.matching.Verdict and Reason, and what keeps a search from going on.
+VERDICTS: dict[str, Any] = {
+    "": _("nothing yet"),
+    "wait": _("still looking"),
+    "placed": _("found"),
+    "absent": _("not at the provider"),
+    "review": _("a person has to decide"),
+}
+REASONS: dict[str, Any] = {
+    "only_fit": _("one order there fits this one and no other"),
+    "only_way": _("among the orders that fit, this can be only one"),
+    "nothing_fits": _("every ID in question was asked for, and nothing fits"),
+    "no_anchor": _("waits for a later order of ours, which ends the range of IDs"),
+    "scanning": _("not every ID in question was asked for yet"),
+    "budget": _("the calls for this order are used up"),
+    "ambiguous": _("several orders and IDs fit each other"),
+    "unexplained": _("an order there fits nothing here"),
+    "review_only": _("someone else orders on this account"),
+    "balance": _("our balance there says the opposite"),
+}
+HINDRANCES: dict[str, Any] = {
+    "": _("on"),
+    "off": _("switched off for this provider"),
+    "canary": _("off: the test of this provider failed"),
+    "untested": _("waits for the test of this provider"),
+    "disorder": _("off: the provider's IDs are not in order, or too few"),
+    "paused": _("paused for ten minutes"),
+    "review_only": _("on, without deciding"),
 }
 
 
@@ -275,7 +307,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_disable_select_all = True
     actions = None
     actions_detail = (
-        "check_now", "send_at_loss", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
+        "check_now", "send_at_loss", "refund", "refill", "cancel", "look_now", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
     change_form_outer_after_template = "admin/sections.html"
@@ -520,6 +552,22 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @dialog(
         Dialog(
+            title=_("Look for it now"),
+            button=_("Look now"),
+            permission="resolve",
+            icon="search",
+            text=_("Asks the provider about the IDs in question, with a new budget of calls."),
+            refusals=REFUSALS,
+        )
+    )
+    def look_now(self, request: HttpRequest, form: Any, order: Order) -> Any:  # noqa: ARG002
+        seen = reconcile.look_now(order.pk)
+        if seen is None:
+            return _("The order was found at the provider.")
+        return VERDICTS.get(seen.verdict, seen.verdict)
+
+    @dialog(
+        Dialog(
             title=_("Found at the provider"),
             button=_("Bind to this ID"),
             permission="resolve",
@@ -627,7 +675,7 @@ def _possible(order: Order) -> set[str]:
     now = timezone.now()
     names = {"explain"} if unrecognised(order) else set()
     if order.dispatch == Dispatch.UNKNOWN:
-        return names | {"bind_unknown", "refund_unknown", "resend_unknown"}
+        return names | {"look_now", "bind_unknown", "refund_unknown", "resend_unknown"}
     if order.attention == Attention.LOSS and order.dispatch == Dispatch.QUEUED:
         names.add("send_at_loss")
     elif order.attention:
@@ -651,8 +699,42 @@ def _sections(order: Order) -> list[dict[str, Any]]:
         (_("Money"), entries_table(Entry.objects.filter(order_number=order.pk).select_related("actor"))),
         (_("Refills and cancels"), _requests(order)),
         (_("Part orders"), _children(order)),
+        (_("What is known of the lost answer"), _search(order)),
     ]  # fmt: skip
     return [{"title": title, "table": table} for title, table in made if table["rows"]]
+
+
+def _search(order: Order) -> dict[str, Any]:
+    """The evidence about an unconfirmed order, as a table of facts and one row per candidate."""
+    seen = reconcile.evidence(order)
+    if seen is None:
+        return {"headers": [], "rows": []}
+    span = "–" if seen.low is None else f"{seen.low} … {seen.high or '?'}"
+    share = "–" if seen.share is None else f"{seen.scanned} / {seen.total} ({seen.share} %)"
+    balance = {None: _("can't tell"), True: _("says placed"), False: _("says not placed")}
+    rows = [
+        [
+            _("Search"),
+            " · ".join(str(each) for each in (HINDRANCES[seen.searching], seen.note) if each),
+        ],
+        [_("Finding"), VERDICTS.get(seen.verdict, seen.verdict)],
+        [_("Reason"), REASONS.get(seen.reason, seen.reason) or "–"],
+        [_("Upstream ID"), seen.found or "–"],
+        [_("Sent"), seen.sent_at],
+        [_("Expected provider charge"), figure(seen.expected)],
+        [_("Between our IDs"), span],
+        [_("IDs asked for"), share],
+        [_("Calls"), f"{seen.calls} / {seen.calls_most}"],
+        [_("Balance"), f"{balance[seen.balance_says_placed]} ({figure(seen.balance_spent)})"],
+    ]
+    rows += [
+        [
+            _("Candidate %(id)s") % {"id": each.upstream_id},
+            f"{figure(each.charge)} · {each.raw_status}",
+        ]
+        for each in seen.candidates
+    ]
+    return {"headers": [_("fact"), _("value")], "rows": rows}
 
 
 def _timeline(order: Order) -> dict[str, Any]:
@@ -874,14 +956,28 @@ class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
         return False
 
 
+class ScanInline(TabularInline):  # type: ignore[misc] # unfold has no types
+    """Whether and how lost answers are looked for at this provider."""
+
+    model = Scan
+    extra = 0
+    max_num = 1
+    can_delete = False
+    fields = (
+        "is_enabled", "canary", "canary_note", "calls_per_order", "calls_per_day", "calls_today",
+        "refund_absent_hours", "review_until", "paused_until", "pause_note",
+    )  # fmt: skip
+    readonly_fields = ("canary", "canary_note", "calls_today", "paused_until", "pause_note")
+
+
 @admin.register(Provider)
 class SendingProviderAdmin(ProviderAdmin):
     """Providers, with whether orders may be sent to them."""
 
-    inlines = (GateInline,)
+    inlines = (GateInline, ScanInline)
     list_display = (*ProviderAdmin.list_display, "sending")
     list_select_related = ("gate",)
-    actions_detail = (*ProviderAdmin.actions_detail, "pause", "resume")
+    actions_detail = (*ProviderAdmin.actions_detail, "pause", "resume", "test_search")
 
     @column(_("sending"), label={"on": "success", "off": "danger"})
     def sending(self, provider: Provider) -> tuple[str, Any]:
@@ -921,8 +1017,29 @@ class SendingProviderAdmin(ProviderAdmin):
         return _("Sending is paused.")
 
     @dialog(
-        Dialog(title=_("Resume sending"), button=_("Resume"), permission="pause", icon="play_arrow")
+        Dialog(
+            title=_("Resume sending"),
+            button=_("Resume"),
+            permission="pause",
+            icon="play_arrow",
+            refusals=REFUSALS,
+        )
     )
     def resume(self, request: HttpRequest, form: DialogForm, provider: Provider) -> Any:  # noqa: ARG002
         gates.resume(provider.pk)
         return _("Sending goes on.")
+
+    @dialog(
+        Dialog(
+            title=_("Test the search for lost answers"),
+            button=_("Test the search"),
+            permission="pause",
+            icon="radar",
+            text=_("Asks for one of our orders and 20 other IDs: only ours may be told."),
+        )
+    )
+    def test_search(self, request: HttpRequest, form: DialogForm, provider: Provider) -> Any:  # noqa: ARG002
+        result = canary.run_canary(provider)
+        if not result.passed:
+            raise NotDone(result.note)
+        return result.note

@@ -5,12 +5,12 @@ are. Orders and money move meanwhile; so whatever looks wrong is looked at again
 only what is wrong then is a finding.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import transaction
 from django.db.models import Count, Exists, Min, OuterRef, QuerySet
@@ -78,9 +78,8 @@ class Finding:
         return str(self.text)
 
 
-@dataclass(frozen=True)
-class Posted:
-    """A ledger entry as plain values."""
+class Posted(NamedTuple):
+    """A ledger entry as plain values; a tuple, because there are millions."""
 
     account_id: int
     kind: str
@@ -89,15 +88,13 @@ class Posted:
     order_number: int | None
 
 
-@dataclass(frozen=True)
-class OrderFacts:
-    """An order as far as the audit looks at it."""
+class OrderFacts(NamedTuple):
+    """An order as far as the audit looks at it; the fields follow `_COLUMNS`."""
 
     pk: int
     account_id: int | None
     dispatch: str
     status: str
-    shape: Shape
     quantity: int
     remains: int | None
     charge: Decimal
@@ -106,6 +103,7 @@ class OrderFacts:
     lease_until: datetime | None
     next_poll_at: datetime | None
     since: datetime
+    shape: Shape
 
 
 def check() -> list[Finding]:
@@ -281,35 +279,21 @@ _COLUMNS = (
 
 
 def _order_rows() -> Iterator[tuple[int, OrderFacts]]:
-    for row in Order.objects.order_by("pk").values(*_COLUMNS).iterator(_CHUNK):
-        yield row["pk"], _order_facts(row)
+    for row in Order.objects.order_by("pk").values_list(*_COLUMNS).iterator(_CHUNK):
+        yield row[0], _order_facts(row)
 
 
-def _order_facts(row: Mapping[str, Any]) -> OrderFacts:
-    shape = shape_of(
-        dispatch=row["dispatch"], order_type=row["order_type"], parameters=row["parameters"]
-    )
-    return OrderFacts(
-        pk=row["pk"],
-        account_id=row["customer__account"],
-        dispatch=row["dispatch"],
-        status=row["status"],
-        shape=shape,
-        quantity=row["quantity"],
-        remains=row["remains"],
-        charge=row["charge"],
-        refunded=row["refunded"],
-        upstream_id=row["upstream_id"],
-        lease_until=row["lease_until"],
-        next_poll_at=row["next_poll_at"],
-        since=row["sent_at"] or row["created_at"],
-    )
+def _order_facts(row: Sequence[Any]) -> OrderFacts:
+    *plain, sent_at, created_at, order_type, parameters = row
+    dispatch = plain[2]
+    shape = shape_of(dispatch=dispatch, order_type=order_type, parameters=parameters)
+    return OrderFacts._make([*plain, sent_at or created_at, shape])
 
 
 @transaction.atomic
 def _look_again_at_order(pk: int, now: datetime) -> tuple[int | None, list[str]]:
     lock_order(pk)
-    facts = _order_facts(Order.objects.values(*_COLUMNS).get(pk=pk))
+    facts = _order_facts(Order.objects.values_list(*_COLUMNS).get(pk=pk))
     entries = list(_posted(Entry.objects.filter(order_number=pk).order_by("pk")))
     return facts.account_id, list(order_faults(facts, entries, now))
 

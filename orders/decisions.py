@@ -30,6 +30,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 from orders.attention import PASSING, Attention
 from orders.states import FINAL, Dispatch, Status
@@ -147,12 +148,19 @@ def shape_of(*, dispatch: str, order_type: str, parameters: Mapping[str, str]) -
     """The shape that was agreed when the order was placed, whatever the provider shows."""
     if dispatch == Dispatch.CHILD:
         return Shape.CHILD
-    known = find_type(order_type)
-    if known is not None and known.units_by is Units.PER_POST:
+    units_by = _units_by(order_type)
+    if units_by is Units.PER_POST:
         return Shape.SUBSCRIPTION
-    if known is not None and known.units_by is Units.FLAT:
+    if units_by is Units.FLAT:
         return Shape.FLAT
     return Shape.DRIP_FEED if parameters.get("runs") else Shape.PLAIN
+
+
+@lru_cache(maxsize=256)
+def _units_by(order_type: str) -> Units | None:
+    """Remembered, because polling and the audit ask it of every order."""
+    known = find_type(order_type)
+    return known.units_by if known else None
 
 
 def partial_refund(charge: Decimal, quantity: int, remains: int | None) -> Decimal:

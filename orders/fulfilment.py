@@ -25,7 +25,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from catalog.models import Service
+from catalog.models import Provider, Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
 from orders.models import Attempt, Order
@@ -55,7 +55,11 @@ class HeldTransaction(RuntimeError):
 
 
 def forward(order_id: int) -> None:
-    """Send this order if it is due, and nobody else is about to; otherwise do nothing."""
+    """Send this order if it is due, and nobody else is about to; otherwise do nothing.
+
+    Raises HeldTransaction inside a transaction, as `forward_next` does.
+    """
+    _refuse_transaction()
     claimed = claims.claim(order_id)
     if claimed is not None:
         _send(claimed)
@@ -63,11 +67,19 @@ def forward(order_id: int) -> None:
 
 def forward_next(provider_id: int) -> bool:
     """Send the oldest due order of this provider; False when there is none it takes now."""
+    _refuse_transaction()
     claimed = claims.claim_next(provider_id)
     if claimed is None:
         return False
     _send(claimed)
     return True
+
+
+def _refuse_transaction() -> None:
+    # A transaction would hold its locks for as long as the provider takes; and its rollback would
+    # forget that an order was sent.
+    if connection.in_atomic_block:
+        raise HeldTransaction("no provider is called inside a transaction")
 
 
 def work(order_id: int, *, seconds: float = STAY_SECONDS) -> None:
@@ -113,8 +125,6 @@ def _send(claimed: Claim) -> None:
 
 def _exchange(claimed: Claim) -> verdicts.Result | None:
     """Make the call; None when there is nothing to decide because nothing was ours to send."""
-    if connection.in_atomic_block:
-        raise HeldTransaction("no provider is called inside a transaction")
     try:
         client = claimed.provider.client()
     except ValueError:
@@ -318,6 +328,7 @@ def _move(order: Order, verdict: Verdict) -> None:
     order.save(update_fields=changed)
 
 
+_UNDECIDED = {Outcome.CLAIMED, Outcome.SENDING, Outcome.UNKNOWN}
 _ABOUT_TO_BE_SENT = {Dispatch.QUEUED, Dispatch.CLAIMED}
 _CODES = {
     Dispatch.ACCEPTED: Code.ACCEPTED,
@@ -352,7 +363,8 @@ def _log(claimed: Claim, verdict: Verdict) -> None:
 
 def _note_late(order: Order, attempt: Attempt, verdict: Verdict) -> None:
     """The order was settled without this answer: keep it, tell staff, move no money."""
-    if verdict.outcome == Outcome.NOT_SENT and attempt.outcome == Outcome.CLAIMED:
+    was_claimed = attempt.outcome == Outcome.CLAIMED
+    if verdict.outcome == Outcome.NOT_SENT and attempt.outcome in _UNDECIDED:
         attempt.outcome = Outcome.NOT_SENT
     attempt.is_late = True
     attempt.reason = attempt.reason or verdict.reason[:300]
@@ -360,7 +372,7 @@ def _note_late(order: Order, attempt: Attempt, verdict: Verdict) -> None:
     attempt.upstream_id = verdict.upstream_id or attempt.upstream_id
     attempt.finished_at = attempt.finished_at or timezone.now()
     attempt.save()
-    if verdict.outcome == Outcome.NOT_SENT:
+    if was_claimed:
         return
     record(order, Code.LATE_ANSWER, attempt=attempt.number, outcome=verdict.outcome.value)
     surprise = _surprise(order, verdict)
@@ -437,15 +449,19 @@ def repeat_unknowns(limit: int = 100) -> int:
     Only attempts that carried the ID, under the name that the provider still has: it answers the
     repetition with the first order, so this can't place a second.
     """
+    able = Provider.objects.filter(is_enabled=True).exclude(idempotency_param="")
+    unknown = Order.objects.filter(
+        dispatch=Dispatch.UNKNOWN, provider__in=list(able.values_list("pk", flat=True))
+    )
     lost = Attempt.objects.filter(
-        outcome=Outcome.UNKNOWN,
-        order__dispatch=Dispatch.UNKNOWN,
+        order__in=list(unknown.order_by("pk").values_list("pk", flat=True)[:limit]),
         number=F("order__attempt_no"),
+        outcome=Outcome.UNKNOWN,
         request_param=F("order__provider__idempotency_param"),
         finished_at__lte=Now() - REPEAT_AFTER,
         claimed_at__gte=Now() - REPEAT_WITHIN,
-    ).exclude(request_param="")
-    return sum(_repeat(attempt) for attempt in lost.order_by("pk")[:limit])
+    )
+    return sum(_repeat(attempt) for attempt in lost.order_by("pk"))
 
 
 @transaction.atomic

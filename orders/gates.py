@@ -12,10 +12,12 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from catalog.models import Provider
 from catalog.sync import refresh_balance
-from orders.models import Gate, Order
+from orders.errors import NotPossible
+from orders.models import BackupMark, Gate, Order
 from orders.states import LEASED, Dispatch
 from orders.verdicts import Signal, Verdict
 
@@ -198,9 +200,15 @@ def pause(provider_id: int, *, reason: Gate.Pause, text: str = "") -> None:
 
 @transaction.atomic
 def resume(provider_id: int) -> None:
-    """Send again, orders that waited for it first; also closes the breaker."""
+    """Send again, orders that waited for it first; also closes the breaker.
+
+    Raises NotPossible after a restore from a backup until `manage.py after_restore` has run: orders
+    that are queued in the backup may have been sent since.
+    """
     held = lock_gate(provider_id)
     gate = held.gate
+    if gate.pause == Gate.Pause.RESTORED and BackupMark.objects.exclude(restored_at=None).exists():
+        raise NotPossible(_("Run manage.py after_restore first: these orders may have been sent."))
     waited = [name for name in (gate.pause, "breaker", "not_sent") if name]
     gate.pause = gate.pause_note = ""
     gate.paused_at = gate.probe_at = gate.balance_seen = None

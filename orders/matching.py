@@ -354,14 +354,14 @@ def _possible(sight: Sight, graph: _Graph) -> dict[int, set[int | None]]:
     possible: dict[int, set[int | None]] = {key: {None} for key in lost}
     for keys, orphans in _groups(graph):
         ways = _Ways(graph, lost, sorted(orphans))
-        ways.search(0, {})
+        ways.search(0, None)
         for key in keys:
             possible[key] = ways.values[key] if ways.are_all else {None, *graph.by_lost[key]}
     return possible
 
 
-# A group with more ways than this is left to people.
-_MOST_STEPS = 20_000
+# A group that takes more steps than this is left to people.
+_MOST_STEPS = 3_000
 
 
 class _Ways:
@@ -372,6 +372,7 @@ class _Ways:
         self._lost = lost
         self._orphans = orphans
         self._steps = 0
+        self._owners: dict[int, int] = {}
         keys = {key for orphan in orphans for key in graph.by_orphan[orphan]}
         self.values: dict[int, set[int | None]] = {key: set() for key in keys}
 
@@ -380,14 +381,14 @@ class _Ways:
         """Whether the search came to its end; otherwise `values` says too little."""
         return self._steps <= _MOST_STEPS
 
-    def search(self, at: int, owners: dict[int, int]) -> None:
-        """Give the orphans from position `at` on to owners; `owners` maps keys to orphans."""
+    def search(self, at: int, latest: datetime | None) -> None:
+        """Give the orphans from position `at` on to owners; none began later than `latest` so far."""
         self._steps += 1
         if not self.are_all:
             return
         if at == len(self._orphans):
             for key, values in self.values.items():
-                values.add(owners.get(key))
+                values.add(self._owners.get(key))
             return
         orphan = self._orphans[at]
         for key in self._graph.by_orphan[orphan]:
@@ -395,16 +396,16 @@ class _Ways:
             if lost.is_container:
                 # It can have any number of parts, so it is never used up, nor taken as found.
                 self.values[key].update({None, orphan})
-                self.search(at + 1, owners)
-            elif key not in owners and self._is_later(lost, owners):
-                self.search(at + 1, {**owners, key: orphan})
+                self.search(at + 1, latest)
+            elif key not in self._owners and _can_follow(lost, latest):
+                self._owners[key] = orphan
+                self.search(at + 1, lost.began if latest is None else max(latest, lost.began))
+                del self._owners[key]
 
-    def _is_later(self, lost: Lost, owners: Mapping[int, int]) -> bool:
-        """Whether this order can have been carried out after all that have smaller IDs."""
-        if lost.ended is None:
-            return True
-        end = lost.ended + LATEST
-        return all(self._lost[key].began <= end for key in owners)
+
+def _can_follow(lost: Lost, latest: datetime | None) -> bool:
+    """Whether this order can have been carried out after one that began at `latest`."""
+    return lost.ended is None or latest is None or latest <= lost.ended + LATEST
 
 
 def _groups(graph: _Graph) -> list[tuple[set[int], set[int]]]:

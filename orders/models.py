@@ -542,6 +542,8 @@ class BackupMark(models.Model):
     installation = models.UUIDField(default=uuid.uuid4, editable=False)
     number = models.BigIntegerField(default=0, editable=False)
     marked_at = models.DateTimeField(null=True, editable=False)
+    # Set when the database was found to be a restored one, until `after_restore` has run.
+    restored_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("backup mark")

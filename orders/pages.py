@@ -1,18 +1,22 @@
 """The customer's order pages: following what was ordered."""
 
+import datetime as dt
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.requests import CustomerRequest
 from orders.errors import NotPossible
+from orders.export import csv_lines
 from orders.forms import parameter_lines
 from orders.models import Order, Request
 from orders.requests import cancel_order, cancel_refusal, refill_refusal, request_refill
@@ -23,6 +27,7 @@ from wallet.paging import PAGE_SIZE, key, page_of
 
 _LONGEST_SEARCH = 200
 _MOST_CHILDREN = 100
+_ONE_DAY = dt.timedelta(days=1)
 
 
 def _own(request: CustomerRequest) -> QuerySet[Order]:
@@ -46,31 +51,85 @@ def _searched(orders: QuerySet[Order], text: str) -> QuerySet[Order]:
     return orders.filter(found)
 
 
+@dataclass(frozen=True)
+class Filter:
+    """What of the customer's orders is looked at; an unreadable value counts as not given."""
+
+    status: str
+    text: str
+    since: dt.date | None
+    until: dt.date | None
+
+    @classmethod
+    def read(cls, query: QueryDict) -> "Filter":
+        status = query.get("status", "")
+        return cls(
+            status=status if status in Status.values else "",
+            text=query.get("q", ""),
+            since=_day(query.get("since", "")),
+            until=_day(query.get("until", "")),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.status or self.text.strip() or self.since or self.until)
+
+    def apply(self, orders: QuerySet[Order]) -> QuerySet[Order]:
+        if self.status:
+            orders = orders.filter(status=self.status)
+        if self.since:
+            orders = orders.filter(created_at__gte=_midnight(self.since))
+        if self.until:
+            orders = orders.filter(created_at__lt=_midnight(self.until + _ONE_DAY))
+        return _searched(orders, self.text)
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        day = parse_date(text)
+    except ValueError:
+        return None
+    # A day at either end of the calendar has no neighbour to reckon with.
+    return day if day and dt.date.min < day < dt.date.max - _ONE_DAY else None
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    """The day's begin where the customer is."""
+    start = dt.datetime.combine(day, dt.time.min)
+    return timezone.make_aware(start, timezone.get_current_timezone())
+
+
 @login_required
 @require_GET
 def order_list(request: CustomerRequest) -> HttpResponse:
-    """The customer's orders, newest first, by status and search."""
+    """The customer's orders, newest first, by status, days and search."""
+    wanted = Filter.read(request.GET)
     orders = _own(request).filter(parent__isnull=True)
-    status, text = request.GET.get("status", ""), request.GET.get("q", "")
-    status = status if status in Status.values else ""
-    counts = dict(
-        Order.objects.of(request.user.pk)
-        .filter(parent__isnull=True)
-        .order_by()
-        .values_list("status")
-        .annotate(Count("pk"))
-    )
-    shown = _searched(orders.filter(status=status) if status else orders, text)
-    page = page_of(shown, request.GET)
+    page = page_of(wanted.apply(orders), request.GET)
+    tally = orders.order_by().values_list("status").annotate(Count("pk"))
+    counts = dict(tally)
     context = {
         "page": page,
         "tabs": [(value, label, counts.get(value, 0)) for value, label in Status.choices],
         "total": sum(counts.values()),
-        "status": status,
-        "text": text,
+        "filter": wanted,
         "known": _known(page.rows),
     }
     return render(request, "orders/list.html", context)
+
+
+@login_required
+@require_GET
+def export(request: CustomerRequest) -> StreamingHttpResponse:
+    """Exactly the orders that the list shows with the same filter, as CSV."""
+    orders = Filter.read(request.GET).apply(_own(request).filter(parent__isnull=True))
+    # The zone is fixed here: the stream is written after the middleware has left.
+    written = csv_lines(orders.iterator(chunk_size=1000), timezone.get_current_timezone())
+    return StreamingHttpResponse(
+        written,
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="orders.csv"'},
+    )
 
 
 def _version(order: Order) -> str:

@@ -8,6 +8,7 @@ urlpatterns = [
     path("new/", views.new, name="new"),
     path("new/results/", views.results, name="results"),
     path("new/quote/", views.quoted, name="quote"),
+    path("export/", pages.export, name="export"),
     path("rows/", pages.rows, name="rows"),
     path("<int:pk>/", pages.detail, name="detail"),
     path("<int:pk>/live/", pages.live, name="live"),

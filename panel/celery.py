@@ -31,14 +31,19 @@ class PanelTask(Task):  # type: ignore[type-arg]
 
 
 class RefuseUnsafeDatabase(bootsteps.Step):
-    """Keeps a worker from starting on a database that may forget a commit (a forgotten mark is a resend)."""
+    """Keeps a worker from starting on a database that may forget a commit (a forgotten mark is a resend).
+
+    On one that was restored from a backup, which has forgotten some, it pauses all sending.
+    """
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         # Django is set up by now; the checks import its models.
+        from orders.restore import check_start  # noqa: PLC0415
         from panel.checks import refuse_unsafe_database  # noqa: PLC0415
 
         super().__init__(parent, **kwargs)
         refuse_unsafe_database()
+        check_start()
 
 
 app: "Celery[Any]" = Celery("panel", task_cls=PanelTask)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from catalog import sync
 from catalog.services import ensure_first_provider
-from orders import audit, following, fulfilment, requests
+from orders import audit, following, fulfilment, reconcile, requests, restore
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -60,6 +60,12 @@ def _poll_requests() -> str:
     return f"{requests.poll_due()} checked"
 
 
+def _reconcile() -> str:
+    """Look for lost answers; beside it, note that this database is the newest there is."""
+    restore.advance()
+    return str(reconcile.reconcile_due())
+
+
 def _sync_catalog() -> str:
     # The environment's provider is there from the first run on, whichever process that is in.
     ensure_first_provider()
@@ -87,6 +93,7 @@ WORK: dict[str, Callable[[], str]] = {
     "poll_orders": _poll_orders,
     "send_requests": _send_requests,
     "poll_requests": _poll_requests,
+    "reconcile": _reconcile,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
     "check_ledger": _check_ledger,

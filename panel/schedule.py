@@ -38,6 +38,7 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("poll_orders", timedelta(seconds=min(5, poll_seconds))),
         PeriodicJob("send_requests", timedelta(seconds=5)),
         PeriodicJob("poll_requests", timedelta(seconds=min(30, poll_seconds))),
+        PeriodicJob("reconcile", timedelta(seconds=5)),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),

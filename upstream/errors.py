@@ -18,7 +18,7 @@ class Kind(enum.StrEnum):
     UNRECOGNISED = "unrecognised"  # says nothing certain: an `add` may have been placed
 
 
-class Abort(Exception):  # noqa: N818 - it names a decision of the caller, not a fault
+class Abort(Exception):
     """Raised by a `before_send` hook: send nothing, close the connection, let me through.
 
     Any other exception of a hook has the same effect; this one says it is meant.
@@ -39,7 +39,7 @@ class UpstreamError(Exception):
         self.http_status = http_status
 
 
-class NotSent(UpstreamError):  # noqa: N818 - the name is what the caller needs to know
+class NotSent(UpstreamError):
     """No byte of the request left this machine: it is safe to send it again, also an `add`."""
 
     def __init__(self, reason: str, *, answer: str = "", http_status: int | None = None) -> None:
@@ -47,7 +47,7 @@ class NotSent(UpstreamError):  # noqa: N818 - the name is what the caller needs 
         self.reason = reason
 
 
-class Rejected(UpstreamError):  # noqa: N818
+class Rejected(UpstreamError):
     """The provider answered and refused; `kind` says what that means for the order.
 
     For every kind but one nothing was placed. UNRECOGNISED is the exception: the text is vague
@@ -66,7 +66,7 @@ class Rejected(UpstreamError):  # noqa: N818
         return f"{self.kind}: {self.text}"
 
 
-class OutcomeUnknown(UpstreamError):  # noqa: N818
+class OutcomeUnknown(UpstreamError):
     """The request may have been carried out: find out first, never repeat a submission.
 
     A read (services, status, refill_status, balance) changes nothing and may be repeated.

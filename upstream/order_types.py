@@ -46,7 +46,7 @@ class Units(enum.Enum):
     PER_POST = "per_post"
 
 
-class InvalidFields(ValueError):  # noqa: N818 - a fact about the customer's input
+class InvalidFields(ValueError):
     """What was filled in cannot be sent; `errors` maps each field to a sentence in English."""
 
     def __init__(self, errors: Mapping[str, str]) -> None:

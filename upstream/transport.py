@@ -215,7 +215,7 @@ def _attempt(step: Callable[[], T]) -> T | str:
         return _reason(error)
 
 
-class _TooLarge(Exception):  # noqa: N818 - a fact, named in `_REASONS`
+class _TooLarge(Exception):
     """The answer is larger than any honest one."""
 
 

@@ -27,6 +27,7 @@ PROVIDER = {
     "gate-TOTAL_FORMS": "0", "gate-INITIAL_FORMS": "0", "loss_tolerance": "0",
     "hold_vanishing": "30", "sync_names": "on", "sync_descriptions": "on",
     "sync_categories": "on", "sync_limits": "on", "sync_flags": "on",
+    "scan-TOTAL_FORMS": "0", "scan-INITIAL_FORMS": "0",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ within a budget, and its findings are compared with the truth.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -217,13 +217,25 @@ class Player:
             at += 60
         return self.played
 
+    def _is_pending(self, at: float) -> bool:
+        """Whether an answer is lost by now whose order is neither found nor found absent."""
+        return any(
+            deed.answered is None
+            and deed.ended <= at
+            and deed.key not in self.adopted
+            and deed.key not in self.absent
+            for deed in self.deeds
+        )
+
     def look(self, at: float) -> None:
+        if not self._is_pending(at):
+            return
         sight = self.sight(at)
         if disorder(sight.own):
             return
         for lost in sight.lost:
             # Twenty calls fit into a minute at one per three seconds.
-            if lost.is_open and self._ask(replace(self.sight(at)), lost, at):
+            if lost.is_open and self._ask(self.sight(at), lost, at):
                 self.decide(at)
         self.decide(at)
 

@@ -17,6 +17,8 @@ from django.db.utils import load_backend
 
 _DEADLINE = 30.0
 
+Process = subprocess.Popen[bytes]
+
 
 @contextmanager
 def file_database(folder: Path) -> Iterator[None]:
@@ -56,11 +58,30 @@ class Workers:
     """Starts workers; each ends with the test."""
 
     environment: dict[str, str]
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
 
-    def start(
-        self, *command: str, stop_at: str = "", stop_how: str = "exit"
-    ) -> subprocess.Popen[bytes]:
+    def start_celery(self, redis_url: str, *, prefix: str, threads: int = 8) -> Process:
+        """Start a Celery worker on a broker, with a prefix that keeps its messages apart."""
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "panel", "worker", "--pool", "threads",
+             "--concurrency", str(threads), "--without-mingle", "--without-gossip"],
+            cwd=settings.BASE_DIR,
+            env={
+                **self.environment,
+                # A busy machine must not be taken for a provider that hangs.
+                "UPSTREAM_CONNECT_TIMEOUT": "10",
+                "UPSTREAM_READ_TIMEOUT": "20",
+                "UPSTREAM_TOTAL_TIMEOUT": "25",
+                "REDIS_URL": redis_url,
+                "REDIS_PREFIX": prefix,
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.running.append(worker)
+        return worker
+
+    def start(self, *command: str, stop_at: str = "", stop_how: str = "exit") -> Process:
         """Start a worker (see orders.tests.worker) and let it run."""
         worker = subprocess.Popen(
             [sys.executable, "-m", "orders.tests.worker", *command],
@@ -108,15 +129,20 @@ def workers(**environment: str) -> Iterator[Workers]:
         crew.end()
 
 
-def wait_until(is_true: Callable[[], bool], *, seconds: float = _DEADLINE) -> None:
-    """Wait for something that another process does; fails when it does not."""
+def wait_until(
+    is_true: Callable[[], bool],
+    *,
+    seconds: float = _DEADLINE,
+    tell: Callable[[], object] = lambda: "",
+) -> None:
+    """Wait for something that another process does; fails with what `tell` says if it does not."""
     ends = time.monotonic() + seconds
     while not is_true():
-        assert time.monotonic() < ends, "waited in vain"
+        assert time.monotonic() < ends, f"waited in vain: {tell()}"
         time.sleep(0.02)
 
 
-def wait_until_halted(worker: subprocess.Popen[bytes]) -> None:
+def wait_until_halted(worker: Process) -> None:
     """Wait until a worker has stopped itself with SIGSTOP."""
 
     def is_halted() -> bool:
@@ -128,7 +154,7 @@ def wait_until_halted(worker: subprocess.Popen[bytes]) -> None:
     wait_until(is_halted)
 
 
-def go_on(worker: subprocess.Popen[bytes]) -> int:
+def go_on(worker: Process) -> int:
     """Let a halted worker continue, to its end; its exit status."""
     worker.send_signal(signal.SIGCONT)
     return worker.wait(_DEADLINE)

@@ -191,13 +191,13 @@ def take_back(order: Order, customer: User, *, seconds: float) -> bool:
 def test_a_customer_and_a_worker_never_both_win(
     simulator: Simulator, customer: User, sold: Service
 ) -> None:
-    withdrawn = 0
-    for number in range(40):
+    withdrawn, seconds = 0, 0.001
+    for _ in range(40):
         order = order_of(customer, sold)
-        # The worker has the longer way to its mark; later and later takers meet it everywhere.
+        # Whoever won gets the worse start of the next round, so that they meet at the mark.
         actions: list[Callable[[], Any]] = [
             partial(forward, order.pk),
-            partial(take_back, order, customer, seconds=number / 1000),
+            partial(take_back, order, customer, seconds=seconds),
         ]
         results = at_once(actions)
         assert not [found for found in results if isinstance(found, Exception)]
@@ -205,9 +205,10 @@ def test_a_customer_and_a_worker_never_both_win(
         order.refresh_from_db()
         placements = placed_on(simulator, order.link)
         if order.dispatch == Dispatch.WITHDRAWN:
-            withdrawn += 1
+            withdrawn, seconds = withdrawn + 1, seconds * 1.5
             assert placements == []
         else:
+            seconds /= 2
             assert order.dispatch == Dispatch.ACCEPTED
             assert len(placements) == 1
             assert order.refunded == 0

@@ -1,5 +1,9 @@
+import csv
+import datetime as dt
+import io
 import uuid
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -111,7 +115,7 @@ def test_a_search_is_kept_on_the_next_page(
 
     assert len(page.rows) == 50
     assert len(older.context["page"].rows) == 1
-    assert older.context["text"] == "example"
+    assert older.context["filter"].text == "example"
 
 
 def test_a_customer_without_orders_is_told_what_to_do(signed_in: Client) -> None:
@@ -259,3 +263,68 @@ def test_pages_stay_small_and_need_few_queries(
         with django_assert_max_num_queries(MOST_QUERIES):
             page = signed_in.get(address)
         assert len(page.content) <= MOST_BYTES
+
+
+def test_orders_are_filtered_by_day_where_the_customer_is(
+    signed_in: Client, customer: User, order: Order
+) -> None:
+    User.objects.update(time_zone="Asia/Tokyo")
+    late = dt.datetime(2026, 3, 1, 16, 0, tzinfo=dt.UTC)  # the second of March in Tokyo
+    Order.objects.update(created_at=late)
+
+    def found(query: str) -> int:
+        return len(signed_in.get(f"/orders/?{query}").context["page"].rows)
+
+    assert found("since=2026-03-02&until=2026-03-02") == 1
+    assert found("until=2026-03-01") == 0
+    assert found("since=2026-03-03") == 0
+
+
+@pytest.mark.parametrize("day", ["x", "2026-13-45", "0001-01-01", "9999-12-31", "²"])
+def test_a_day_that_is_none_is_ignored(signed_in: Client, order: Order, day: str) -> None:
+    answer = signed_in.get("/orders/", {"since": day, "until": day})
+
+    assert answer.context["page"].rows == [order]
+
+
+def export(client: Client, query: str = "") -> list[list[str]]:
+    answer: Any = client.get(f"/orders/export/{query}")
+    assert answer.streaming
+    return list(csv.reader(io.StringIO(b"".join(answer.streaming_content).decode())))
+
+
+def test_the_csv_holds_exactly_what_is_filtered(
+    signed_in: Client, customer: User, service: Service
+) -> None:
+    for number in range(60):
+        place(customer, service, number, quantity=10)
+    run_at_provider(Order.objects.latest("pk"), Status.IN_PROGRESS)
+
+    everything, running = export(signed_in), export(signed_in, "?status=in_progress")
+
+    assert len(everything) == 61
+    assert [row[0] for row in running[1:]] == [str(Order.objects.latest("pk").pk)]
+    assert running[1][-2:] == ["0.020000", "0.000000"]
+
+
+def test_the_csv_is_safe_to_open_in_a_spreadsheet(
+    signed_in: Client, customer: User, service: Service
+) -> None:
+    Service.objects.update(name='=HYPERLINK("http://evil.example")')
+    place_order(
+        customer=customer,
+        service=service,
+        values={"link": "@SUM(1)", "quantity": "100"},
+        client_token=uuid.uuid4(),
+    )
+
+    row = export(signed_in)[1]
+
+    assert row[3].startswith("'=")
+    assert row[4] == "'@SUM(1)"
+
+
+def test_the_csv_holds_nobody_elses_orders(client: Client, order: Order) -> None:
+    client.force_login(User.objects.create_user("other@example.com"))
+
+    assert len(export(client)) == 1

@@ -1,5 +1,6 @@
 """What all pages share: their files, their languages, their errors."""
 
+import re
 from pathlib import Path
 
 import polib
@@ -31,6 +32,14 @@ def test_every_file_the_pages_name_is_there(path: str) -> None:
 
 def test_the_style_sheet_is_small() -> None:
     assert (settings.BASE_DIR / "static/css/panel.css").stat().st_size <= 12 * 1024
+
+
+def test_every_colour_that_is_used_is_defined() -> None:
+    sheet = (settings.BASE_DIR / "static/css/panel.css").read_text(encoding="utf-8")
+
+    used = set(re.findall(r"var\((--[a-z-]+)\)", sheet))
+
+    assert used <= set(re.findall(r"(--[a-z-]+):", sheet))
 
 
 def test_no_template_holds_styles_or_scripts_of_its_own() -> None:

@@ -357,6 +357,7 @@ def test_a_key_never_reaches_the_audit_log(signed_in: As, provider: Provider) ->
         "name": "Other", "url": "https://a.example.com", "currency": "USD", "exchange_rate": "1",
         "new_key": "canary-5f4e3d2c1b", "loss_tolerance": "0", "hold_vanishing": "30",
         "gate-TOTAL_FORMS": "0", "gate-INITIAL_FORMS": "0",
+        "scan-TOTAL_FORMS": "0", "scan-INITIAL_FORMS": "0",
     }  # fmt: skip
     assert owner.post(url("catalog_provider_change", provider.pk), form).status_code == 302
 

@@ -16,7 +16,7 @@ PREFIX = "/sim/"
 _SHOWN = {"status", "remains", "charge", "start_count"}
 
 
-class Misused(Exception):  # noqa: N818  names the fact
+class Misused(Exception):
     """A control request that asks for nothing this server knows; the message says why."""
 
 

@@ -19,7 +19,7 @@ _LISTS = {"comments", "usernames", "hashtags", "groups", "keywords"}
 _CODES = {"device": range(1, 6), "type_of_traffic": range(1, 4)}
 
 
-class Refusal(Exception):  # noqa: N818  the protocol's word for a definite no
+class Refusal(Exception):
     """The provider says no; the message is its error text, and nothing has changed."""
 
 

@@ -38,7 +38,7 @@ _REASONS = {
 }
 
 
-class BrokenRequest(Exception):  # noqa: N818  names the fact
+class BrokenRequest(Exception):
     """What came in is not a request this server reads."""
 
 

@@ -45,7 +45,7 @@ def take(account: Account, amount: Decimal) -> None:
 
 def main(user_id: str, amount: str, mode: str, signal: str) -> int:
     spend_once = spend if mode == "locked" else spend_unlocked
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     print("ready", flush=True)
     while not Path(signal).exists():
         if time.monotonic() > deadline:
