@@ -43,10 +43,11 @@ from accounts.staff import (
 from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
 from catalog.models import ErrorRule, Provider
 from catalog.pricing import site_cost
-from orders import approvals, canary, desk, following, gates, reconcile, requests
+from orders import approvals, canary, desk, following, gates, reconcile, requests, timing
 from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.models import Attempt, Gate, Order, Request, Scan
+from orders.provider_pages import provider_sections
 from orders.states import Dispatch, Status
 from orders.timeline import lines
 from upstream.errors import Kind
@@ -245,6 +246,7 @@ class AttentionFilter(DropdownFilter):  # type: ignore[misc] # unfold has no typ
         return [
             ("any", _("needs attention")),
             ("unknown", _("unconfirmed")),
+            ("stuck", _("stuck: older than its service's usual end")),
             ("loss", _("held back: its cost has reached its price")),
             ("charged_more", _("the provider charged more than expected")),
         ]
@@ -254,6 +256,8 @@ class AttentionFilter(DropdownFilter):  # type: ignore[misc] # unfold has no typ
             return queryset.exclude(attention="")
         if self.value() == "unknown":
             return queryset.filter(dispatch=Dispatch.UNKNOWN)
+        if self.value() == "stuck":
+            return queryset.filter(pk__in=timing.stuck(timezone.now()).values("pk"))
         if self.value() == "loss":
             return queryset.exclude(attention="").filter(attention=Attention.LOSS)
         if self.value() == "charged_more":
@@ -974,6 +978,7 @@ class ScanInline(TabularInline):  # type: ignore[misc] # unfold has no types
 class SendingProviderAdmin(ProviderAdmin):
     """Providers, with whether orders may be sent to them."""
 
+    change_form_outer_after_template = "admin/sections.html"
     inlines = (GateInline, ScanInline)
     list_display = (*ProviderAdmin.list_display, "sending")
     list_select_related = ("gate",)
@@ -985,6 +990,18 @@ class SendingProviderAdmin(ProviderAdmin):
         if gate is None or not gate.pause:
             return "on", _("on")
         return "off", gate.get_pause_display()
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        provider = self.get_object(request, object_id) if object_id else None
+        sections = provider_sections(provider) if provider else []
+        context = {"sections": sections, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
 
     def has_pause_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return request.user.has_perm("orders.pause_gate")

@@ -9,9 +9,9 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from catalog import sync
+from catalog import history, sync
 from catalog.services import ensure_first_provider
-from orders import audit, following, fulfilment, reconcile, requests, restore
+from orders import audit, following, fulfilment, reconcile, requests, restore, sales, timing
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -88,6 +88,22 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _roll_up_sales() -> str:
+    return f"{sales.roll_up()} days"
+
+
+def _heal_sales() -> str:
+    return f"{sales.heal(timezone.now())} days differed"
+
+
+def _time_services() -> str:
+    return f"{timing.measure(timezone.now())} services"
+
+
+def _prune_history() -> str:
+    return f"{history.prune(timezone.now())} changes forgotten"
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -97,4 +113,8 @@ WORK: dict[str, Callable[[], str]] = {
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
     "check_ledger": _check_ledger,
+    "roll_up_sales": _roll_up_sales,
+    "heal_sales": _heal_sales,
+    "time_services": _time_services,
+    "prune_history": _prune_history,
 }

@@ -41,6 +41,10 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("reconcile", timedelta(seconds=5)),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
+        PeriodicJob("roll_up_sales", timedelta(minutes=5)),
+        PeriodicJob("time_services", timedelta(days=1), hour=2),
+        PeriodicJob("heal_sales", timedelta(days=1), hour=4),
+        PeriodicJob("prune_history", timedelta(days=1), hour=5),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
     ]
     return {job.name: job for job in jobs}

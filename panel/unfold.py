@@ -51,6 +51,18 @@ def _navigation() -> list[dict[str, Any]]:
         {
             "items": [
                 {"title": _("Dashboard"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
+                {
+                    "title": _("Needs attention"),
+                    "icon": "notifications",
+                    "link": reverse_lazy("attention"),
+                    "badge": "panel.attention.badge",
+                },
+                {
+                    "title": _("Sales"),
+                    "icon": "monitoring",
+                    "link": reverse_lazy("sales"),
+                    "permission": _may_view("orders.view_dailysales"),
+                },
             ]
         },
         {
@@ -60,6 +72,7 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Refills and cancels"), "autorenew", "orders.request"),
                 _item(_("Wallets"), "account_balance_wallet", "wallet.account"),
                 _item(_("Transactions"), "receipt_long", "wallet.entry"),
+                _item(_("Approvals"), "how_to_reg", "wallet.approval"),
             ],
         },
         {
@@ -67,6 +80,11 @@ def _navigation() -> list[dict[str, Any]]:
             "items": [
                 _item(_("Services"), "sell", "catalog.service"),
                 _item(_("Categories"), "category", "catalog.category"),
+                _item(_("Price rules"), "percent", "catalog.siterules"),
+                _item(_("Held changes"), "pause_circle", "catalog.heldchange"),
+                _item(_("Bulk changes"), "edit_note", "catalog.bulkchange"),
+                _item(_("Customer groups"), "groups", "catalog.customergroup"),
+                _item(_("Customer prices"), "price_check", "catalog.customerprice"),
                 _item(_("Providers"), "dns", "catalog.provider"),
                 _item(_("Catalogue syncs"), "sync", "catalog.syncrun"),
                 _item(_("Error rules"), "rule", "catalog.errorrule"),
@@ -77,6 +95,8 @@ def _navigation() -> list[dict[str, Any]]:
             "items": [
                 _item(_("Users"), "group", "accounts.user"),
                 _item(_("Groups"), "badge", "auth.group"),
+                _item(_("Ceilings"), "vertical_align_top", "wallet.ceiling"),
+                _item(_("Audit log"), "history_edu", "accounts.auditentry"),
                 _item(_("Jobs"), "schedule", "panel.job"),
             ],
         },

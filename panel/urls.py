@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from panel import views
+from panel import attention, reports, views
 from panel.health import healthz
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -14,5 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("wallet/", include("wallet.urls")),
     path("", include("accounts.urls")),
     path("accounts/", include("allauth.urls")),
+    path("admin/attention/", admin.site.admin_view(attention.page), name="attention"),
+    path("admin/sales/", admin.site.admin_view(reports.sales_page), name="sales"),
     path("admin/", admin.site.urls),
 ]

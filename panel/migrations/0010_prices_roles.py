@@ -61,4 +61,13 @@ class Migration(migrations.Migration):
         ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
-    operations = [migrations.RunPython(make_roles, migrations.RunPython.noop)]
+    operations = [
+        migrations.AlterModelOptions(
+            name="job",
+            options={
+                "ordering": ["name"], "permissions": [("run_job", "Can run a job now")],
+                "verbose_name": "job", "verbose_name_plural": "jobs",
+            },
+        ),
+        migrations.RunPython(make_roles, migrations.RunPython.noop),
+    ]
