@@ -125,4 +125,4 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 def _is_owner(request: HttpRequest) -> bool:
     """Whoever hands out rights: a superuser, or a member of the role that may."""
-    return isinstance(request.user, User) and request.user.has_perm("auth.change_group")
+    return isinstance(request.user, User) and request.user.has_perm("accounts.hand_out_rights")

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -263,23 +263,8 @@ class ProviderAdmin(StaffAdmin):
         if change and {"exchange_rate", *RULE_FIELDS} & set(form.changed_data):
             reprice(Service.objects.filter(provider=obj), Cause(actor=staff_member(request)))
 
-    def get_urls(self) -> list[Any]:
-        page = self.admin_site.admin_view(self.preview_view)
-        return [
-            path("<path:object_id>/preview/", page, name="catalog_provider_preview"),
-            *super().get_urls(),
-        ]
-
-    @action(
-        description=_("Preview sync"),
-        url_path="show-preview",
-        icon="preview",
-        permissions=["sync"],
-    )
-    def preview_sync(self, request: HttpRequest, object_id: str) -> HttpResponse:  # noqa: ARG002
-        return redirect("admin:catalog_provider_preview", object_id)
-
-    def preview_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    @action(description=_("Preview sync"), url_path="preview", icon="preview", permissions=["sync"])
+    def preview_sync(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What a sync would change; asks the provider on POST and writes nothing."""
         provider = self.get_object(request, object_id)
         if provider is None:

@@ -4,12 +4,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
@@ -63,22 +61,20 @@ class SiteRulesAdmin(StaffAdmin):
     fields = RULE_FIELDS
 
     def changelist_view(
-        self,
-        request: HttpRequest,
-        extra_context: dict[str, Any] | None = None,  # noqa: ARG002 - there is no list
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if not self.has_view_or_change_permission(request):
-            raise PermissionDenied
-        SiteRules.objects.get_or_create(pk=1)
-        return HttpResponseRedirect(reverse("admin:catalog_siterules_change", args=[1]))
+        row = "1" if SiteRules.objects.exists() else None
+        page: HttpResponse = self.changeform_view(request, row, "", extra_context)
+        return page
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.pk = 1
         super().save_model(request, obj, form, change)
         if form.changed_data:
             reprice(cause=Cause(actor=staff_member(request)))
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
-        return False
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request) and not SiteRules.objects.exists()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
@@ -109,11 +105,11 @@ class HeldChangeAdmin(ReadOnlyAdmin):
         "provider",
         "why",
         "changes",
-        "state_column",
+        "state",
         "found_at",
         ("decided_at", "decided_by"),
     )
-    readonly_fields = ("provider", "why", "changes", "state_column")
+    readonly_fields = ("provider", "why", "changes")
     actions = ("accept", "ignore")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[HeldChange]:
@@ -165,8 +161,13 @@ class BulkChangeAdmin(ReadOnlyAdmin):
 
     list_display = ("title", "state", "row_count", "actor", "planned_at", "applied_at")
     list_select_related = ("actor",)
-    fields = ("title", ("state", "row_count"), "actor", ("planned_at", "applied_at", "undone_at"))
-    readonly_fields = ("state", "row_count")
+    fields = (
+        "title",
+        ("state_text", "row_count"),
+        "actor",
+        ("planned_at", "applied_at", "undone_at"),
+    )
+    readonly_fields = ("state_text", "row_count")
     actions_detail = ("apply", "undo")
     change_form_outer_after_template = "admin/catalog/bulk_rows.html"
 
@@ -178,6 +179,10 @@ class BulkChangeAdmin(ReadOnlyAdmin):
         if bulk.undone_at:
             return "undone", _("undone")
         return ("applied", _("applied")) if bulk.applied_at else ("planned", _("planned"))
+
+    @column(_("state"))
+    def state_text(self, bulk: BulkChange) -> Any:
+        return self.state(bulk)[1]
 
     @column(_("services"))
     def row_count(self, bulk: BulkChange) -> int:
@@ -335,7 +340,3 @@ def _paid(price: CustomerPrice) -> Any:
         own=price.rate,
         own_may_undercut=price.may_undercut,
     )
-
-
-def link(text: Any, url: str) -> Any:
-    return format_html('<a class="underline" href="{}">{}</a>', url, text)

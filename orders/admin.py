@@ -877,8 +877,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
     list_select_related = ("account__user", "requested_by", "decided_by")
     list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter))
     fields = (("kind", "amount_column"), "account", "order_link", "reason",
-              ("requested_by", "requested_at"), "state_column", ("decided_by", "decided_at"))  # fmt: skip
-    readonly_fields = ("amount_column", "order_link", "state_column")
+              ("requested_by", "requested_at"), "state", ("decided_by", "decided_at"))  # fmt: skip
+    readonly_fields = ("amount_column", "order_link")
     actions_detail = ("approve", "refuse")
 
     def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:

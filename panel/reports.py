@@ -106,7 +106,10 @@ def _table(report: Report, part: str, first: date, last: date) -> dict[str, Any]
     cells = [
         [_linked(names.get(key, key), part, key, first, last), *_cells(row)] for key, row in rows
     ]
-    return {"headers": [(part and DailySales.Part(part).label) or _("day"), *_HEADERS], "rows": cells}
+    return {
+        "headers": [(part and DailySales.Part(part).label) or _("day"), *_HEADERS],
+        "rows": cells,
+    }
 
 
 def _names(part: str, keys: list[Any]) -> dict[Any, str]:

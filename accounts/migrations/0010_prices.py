@@ -22,6 +22,10 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'ends of the audit log',
             },
         ),
+        migrations.AlterModelOptions(
+            name='user',
+            options={'permissions': [('hand_out_rights', 'Can make people staff and give them roles')], 'verbose_name': 'user', 'verbose_name_plural': 'users'},
+        ),
         migrations.CreateModel(
             name='AuditEntry',
             fields=[

@@ -127,7 +127,7 @@ DEEDS: dict[str, set[str]] = {
     "wallet_account_top_up": {"Support", "Owner"},
     "wallet_account_adjust": {"Owner"},
     "catalog_provider_sync_now": {"Pricing", "Owner"},
-    "catalog_provider_preview": {"Pricing", "Owner"},
+    "catalog_provider_preview_sync": {"Pricing", "Owner"},
     "catalog_provider_test_connection": {"Owner"},
     "catalog_provider_pause": {"Owner"},
 }
