@@ -7,14 +7,15 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
+from accounts import viewing
 from accounts.models import AuditEntry, User
-from accounts.staff import ReadOnlyAdmin, StaffAdmin, column
+from accounts.staff import Dialog, ReadOnlyAdmin, StaffAdmin, column, dialog, staff_member
 
 # Rate limits and two-factor sign-in count for staff too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -49,6 +50,7 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
     search_fields = ("email", "name")
     ordering = ("-pk",)
     readonly_fields = ("last_login", "date_joined")
+    actions_detail = ("look_at_pages",)
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "time_zone")}),
@@ -74,6 +76,27 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:  # noqa: ARG002
         return False
+
+    def has_look_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm(viewing.PERMISSION)
+
+    @dialog(
+        Dialog(
+            title=_("Look at their pages"),
+            button=_("Look"),
+            permission="look",
+            icon="visibility",
+            text=_(
+                "The shop then shows you what this customer sees. Nothing can be changed, and each "
+                "page you open is noted in the audit log."
+            ),
+        )
+    )
+    def look_at_pages(self, request: HttpRequest, form: Any, user: User) -> Any:  # noqa: ARG002
+        viewing.begin(request, staff=staff_member(request), customer=user)
+        return format_html(
+            '<a href="{}">{}</a>', "/orders/", _("Open the shop as %(user)s") % {"user": user}
+        )
 
 
 @admin.register(Group)

@@ -47,7 +47,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         verbose_name = _("user")
         verbose_name_plural = _("users")
-        permissions = [("hand_out_rights", "Can make people staff and give them roles")]
+        permissions = [
+            ("hand_out_rights", "Can make people staff and give them roles"),
+            ("look_at_customer", "Can look at a customer's pages"),
+        ]
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique_any_case")]
 
     def __str__(self) -> str:

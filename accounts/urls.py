@@ -1,10 +1,11 @@
 from django.urls import path
 
-from accounts import views
+from accounts import viewing, views
 
 app_name = "accounts"
 urlpatterns = [
     path("account/", views.account_settings, name="settings"),
+    path("stop-looking/", viewing.stop, name="stop_looking"),
     path("theme/", views.theme, name="theme"),
     path("language/", views.language, name="language"),
 ]

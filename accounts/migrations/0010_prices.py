@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AlterModelOptions(
             name='user',
-            options={'permissions': [('hand_out_rights', 'Can make people staff and give them roles')], 'verbose_name': 'user', 'verbose_name_plural': 'users'},
+            options={'permissions': [('hand_out_rights', 'Can make people staff and give them roles'), ('look_at_customer', "Can look at a customer's pages")], 'verbose_name': 'user', 'verbose_name_plural': 'users'},
         ),
         migrations.CreateModel(
             name='AuditEntry',

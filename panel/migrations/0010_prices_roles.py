@@ -8,7 +8,7 @@ from django.db import migrations
 APPS = ("accounts", "auth", "wallet", "catalog", "orders", "panel")
 
 SUPPORT = (
-    "accounts.view_user",
+    "accounts.view_user", "accounts.look_at_customer",
     "catalog.view_category", "catalog.view_service",
     "orders.view_order", "orders.view_request", "orders.ask_provider", "orders.refund_order",
     "wallet.view_account", "wallet.view_entry", "wallet.view_approval", "wallet.top_up_account",
