@@ -12,7 +12,7 @@ sum = $(shell cat $(1) | cksum | tr ' ' '-')
 SETUP := $(VENV)/.setup-$(call sum,requirements.txt)
 DEV := $(VENV)/.setup-dev-$(call sum,requirements-dev.txt)
 
-.PHONY: help setup demo run test check lint fmt lock messages
+.PHONY: help setup demo run test chaos check lint fmt lock messages
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make run     run the panel with the provider of the environment or of .env"
 	@echo "make setup   install the pinned packages into $(VENV)"
 	@echo "make test    run the tests (ARGS=orders make test for a part of them)"
+	@echo "make chaos   kill everything at random and prove the orders (ARGS=\"--minutes 10 --seed 1\" make chaos)"
 	@echo "make check   everything that must be green before a change is merged"
 	@echo "make fmt     format the code"
 	@echo "make lock    resolve requirements*.in anew"
@@ -54,6 +55,10 @@ run: $(SETUP)
 test: $(DEV)
 	@$(BIN)/python manage.py compile_translations -v 0
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+# Brings its own servers on free ports, and prints its seed and figures.
+chaos: $(DEV)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: lint test
 

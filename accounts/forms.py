@@ -4,6 +4,7 @@ from typing import ClassVar
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from accounts.keys import InvalidNetwork, clean_networks
 from accounts.models import User
 
 _REGIONS = (
@@ -46,3 +47,27 @@ class SettingsForm(forms.ModelForm[User]):
             *User._meta.get_field("language").choices,
         ]  # type: ignore[misc]
         time_zone.choices = [("", _("As the site")), *time_zones()]
+
+
+class KeyForm(forms.Form):
+    """A new API key."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=60,
+        help_text=_("So that you can tell your keys apart, such as the program's name."),
+        widget=forms.TextInput({"autocomplete": "off"}),
+    )
+    allowed_from = forms.CharField(
+        label=_("Allowed addresses"),
+        required=False,
+        max_length=2000,
+        help_text=_("IP addresses or networks such as 203.0.113.0/24. Empty: from everywhere."),
+        widget=forms.Textarea({"rows": 2, "autocomplete": "off"}),
+    )
+
+    def clean_allowed_from(self) -> str:
+        try:
+            return clean_networks(self.cleaned_data["allowed_from"])
+        except InvalidNetwork as exc:
+            raise forms.ValidationError(str(exc)) from None

@@ -97,3 +97,28 @@ class AuditHead(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+
+class ApiKey(models.Model):
+    """A key of a customer for API v2. Only its hash is kept: the key itself is shown once."""
+
+    user = models.ForeignKey(
+        User, models.PROTECT, related_name="api_keys", verbose_name=_("customer")
+    )
+    name = models.CharField(_("name"), max_length=60)
+    # The first characters, so that a person can tell keys apart.
+    prefix = models.CharField(_("begins with"), max_length=12, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Addresses and networks in CIDR notation, one per line; empty: from everywhere.
+    allowed_from = models.TextField(_("allowed addresses"), blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

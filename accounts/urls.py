@@ -6,6 +6,7 @@ app_name = "accounts"
 urlpatterns = [
     path("account/", views.account_settings, name="settings"),
     path("stop-looking/", viewing.stop, name="stop_looking"),
+    path("account/keys/", views.keys, name="keys"),
     path("theme/", views.theme, name="theme"),
     path("language/", views.language, name="language"),
 ]

@@ -2,16 +2,20 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import translation
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.forms import SettingsForm
+from accounts.forms import KeyForm, SettingsForm
+from accounts.keys import NewKey, create_key, revoke_key, rotate_key
 from accounts.requests import CustomerRequest, PageRequest
 
 _YEAR = 365 * 24 * 3600
+MOST_KEYS = 20
 
 
 @login_required
@@ -25,6 +29,49 @@ def account_settings(request: CustomerRequest) -> HttpResponse:
         messages.success(request, _("Saved."))
         return redirect("accounts:settings")
     return render(request, "accounts/settings.html", {"form": form})
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_variables()
+def keys(request: CustomerRequest) -> HttpResponse:
+    """The customer's API keys: make, rotate, revoke. A new key is shown on this very answer."""
+    if request.method != "POST":
+        return _keys_page(request, KeyForm())
+    if request.POST.get("do") == "create":
+        return _create_key(request)
+    own = request.user.api_keys.filter(revoked_at=None)
+    key = get_object_or_404(own, pk=_number(request.POST.get("key", "")))
+    if request.POST.get("do") == "rotate":
+        return _keys_page(request, KeyForm(), made=rotate_key(key))
+    revoke_key(key)
+    messages.success(request, _("The key is revoked."))
+    return redirect("accounts:keys")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+
+
+@sensitive_variables()
+def _create_key(request: CustomerRequest) -> HttpResponse:
+    form = KeyForm(request.POST)
+    if not form.is_valid():
+        return _keys_page(request, form)
+    if request.user.api_keys.filter(revoked_at=None).count() >= MOST_KEYS:
+        form.add_error(None, _("Revoke a key first: you have %(number)s.") % {"number": MOST_KEYS})
+        return _keys_page(request, form)
+    made = create_key(user=request.user, **form.cleaned_data)
+    return _keys_page(request, KeyForm(), made=made)
+
+
+@sensitive_variables()
+def _keys_page(
+    request: CustomerRequest, form: KeyForm, *, made: NewKey | None = None
+) -> HttpResponse:
+    context = {"form": form, "made": made, "keys": request.user.api_keys.filter(revoked_at=None)}
+    return render(request, "accounts/keys.html", context, status=422 if form.errors else 200)
 
 
 def _back(request: PageRequest) -> HttpResponseRedirect:

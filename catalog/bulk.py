@@ -33,28 +33,36 @@ def insert_rows(model: type[Model], columns: Sequence[str], rows: Iterable[Row])
     defaults = [field.pre_save(blank, add=True) for field in rest]
     fields = [*given, *rest]
     sql = (
-        f"INSERT INTO {_quoted(model._meta.db_table)} ({_list(fields)}) "  # noqa: S608 - names of our own columns
-        f"SELECT {_list(fields)} FROM ({_unpacked(fields)}) AS fresh WHERE true "
-        f"ON CONFLICT DO NOTHING"
+        f"INSERT INTO {_quoted(model._meta.db_table)} ({', '.join(map(_column, fields))}) "  # noqa: S608 - names of our own columns
+        f"SELECT * FROM ({_unpacked(fields)}) AS fresh WHERE true ON CONFLICT DO NOTHING"
     )
     for chunk in _chunks(rows):
         _execute(sql, fields, ([*row, *defaults] for row in chunk))
 
 
-def update_rows(model: type[Model], columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Set `columns` of existing rows; each row starts with its primary key, then their values."""
+def update_rows(
+    model: type[Model], columns: Sequence[str], rows: Iterable[Row], *, unmoved: Sequence[str] = ()
+) -> set[int]:
+    """Set `columns` of existing rows; gives the primary keys of those that were written.
+
+    Each row is its primary key, then what the columns of `unmoved` held when it was read (a row
+    that somebody moved since is left alone), then the new values of `columns`.
+    """
     key = model._meta.pk
     assert key is not None  # noqa: S101 - every model has one; this tells the type checker
-    changed = [_field(model, column) for column in columns]
-    fields = [key, *changed]
-    assignments = ", ".join(f"{_column(field)} = fresh.{_column(field)}" for field in changed)
-    table = _quoted(model._meta.db_table)
-    sql = (
-        f"UPDATE {table} SET {assignments} FROM ({_unpacked(fields)}) AS fresh "  # noqa: S608 - names of our own columns
-        f"WHERE {table}.{_column(key)} = fresh.{_column(key)}"
+    fields = [key, *(_field(model, column) for column in (*unmoved, *columns))]
+    table, first = _quoted(model._meta.db_table), len(unmoved) + 1
+    same = " AND ".join(
+        f"{table}.{_column(field)} = fresh.c{at}" for at, field in enumerate(fields[:first])
     )
-    for chunk in _chunks(rows):
-        _execute(sql, fields, chunk)
+    sets = ", ".join(
+        f"{_column(field)} = fresh.c{at}" for at, field in enumerate(fields[first:], first)
+    )
+    sql = (
+        f"UPDATE {table} SET {sets} FROM ({_unpacked(fields)}) AS fresh "  # noqa: S608 - names of our own columns
+        f"WHERE {same} RETURNING {table}.{_column(key)}"
+    )
+    return {pk for chunk in _chunks(rows) for (pk,) in _execute(sql, fields, chunk)}
 
 
 AnyField = Field[Any, Any]
@@ -72,19 +80,13 @@ def _column(field: AnyField) -> str:
     return _quoted(str(field.column))
 
 
-def _list(fields: Sequence[AnyField]) -> str:
-    return ", ".join(_column(field) for field in fields)
-
-
 def _unpacked(fields: Sequence[AnyField]) -> str:
-    """A SELECT that turns the JSON parameter, a list of lists, back into typed columns."""
+    """A SELECT that turns the JSON parameter, a list of lists, into typed columns c0, c1, …"""
     if connection.vendor == "sqlite":
-        picked = (f"json_extract(value, '$[{at}]') AS {_column(f)}" for at, f in enumerate(fields))
-        return f"SELECT {', '.join(picked)} FROM json_each(%s)"  # noqa: S608 - names of our own columns
-    picked = (
-        f"(value ->> {at})::{_cast(field)} AS {_column(field)}" for at, field in enumerate(fields)
-    )
-    return f"SELECT {', '.join(picked)} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608 - names of our own columns
+        picked = (f"json_extract(value, '$[{at}]') AS c{at}" for at in range(len(fields)))
+        return f"SELECT {', '.join(picked)} FROM json_each(%s)"  # noqa: S608 - no text of others
+    picked = (f"(value ->> {at})::{_cast(field)} AS c{at}" for at, field in enumerate(fields))
+    return f"SELECT {', '.join(picked)} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608 - names of our own types
 
 
 def _cast(field: AnyField) -> str:
@@ -105,10 +107,11 @@ def _prepared(field: AnyField, value: Any) -> Any:
     return field.get_db_prep_save(value, connection)
 
 
-def _execute(sql: str, fields: Sequence[AnyField], rows: Iterable[Row]) -> None:
+def _execute(sql: str, fields: Sequence[AnyField], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     prepared = [
         [_prepared(field, value) for field, value in zip(fields, row, strict=True)] for row in rows
     ]
     with connection.cursor() as cursor:
         # Decimals and times travel as text and become exact values of the column's type.
         cursor.execute(sql, [json.dumps(prepared, ensure_ascii=False, default=str)])
+        return cursor.fetchall() if cursor.description else []

@@ -60,12 +60,13 @@ def drop_outdated(found: Iterable[Change]) -> dict[int, bool]:
         return {}
     waiting = HeldChange.objects.filter(service__in=aside, state=_State.OPEN)
     was_held = dict(waiting.values_list("service_id", "was_held"))
-    waiting.update(state=_State.OUTDATED, decided_at=timezone.now())
+    now = timezone.now()
+    waiting.update(state=_State.OUTDATED, decided_at=now)
     held = {pk: _still_held(known, was_held.get(pk)) for pk, known in aside.items()}
     update_rows(
         Service,
-        ["is_held", "set_aside", "listed_cost_rate"],
-        [(pk, is_held, "", None) for pk, is_held in held.items()],
+        ["is_held", "set_aside", "listed_cost_rate", "changed_at"],
+        [(pk, is_held, "", None, now) for pk, is_held in held.items()],
     )
     return held
 
@@ -126,7 +127,10 @@ def _close(rows: Sequence[HeldChange], state: str, actor: User) -> None:
 
 def _ignore(provider: Provider, rows: Sequence[HeldChange], actor: User) -> None:  # noqa: ARG001 - one of two of its kind
     _close(rows, _State.IGNORED, actor)
-    update_rows(Service, ["is_held"], [(row.service_id, row.was_held) for row in rows])
+    now = timezone.now()
+    update_rows(
+        Service, ["is_held", "changed_at"], [(row.service_id, row.was_held, now) for row in rows]
+    )
     _note_released(rows, actor)
 
 

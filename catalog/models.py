@@ -290,6 +290,7 @@ class Category(PriceLayer):
     own_name = models.CharField(_("own name"), max_length=300, blank=True)
     position = models.IntegerField(_("position"), default=0)
     is_visible = models.BooleanField(_("shown"), default=True)
+    changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         verbose_name = _("category")
@@ -382,7 +383,8 @@ class Service(PriceLayer):
     )
     position = models.IntegerField(_("position"), default=0, editable=False)
     created_at = models.DateTimeField(_("first seen"), auto_now_add=True)
-    changed_at = models.DateTimeField(_("last change"), auto_now_add=True)
+    # Whatever writes a service with `update` or in bulk sets it too: the API's price list follows it.
+    changed_at = models.DateTimeField(_("last change"), auto_now=True)
 
     objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()
 

@@ -176,6 +176,8 @@ def _take(order: Order, view: gates.View) -> Claim | None:
         order=order,
         number=number,
         worker=worker_name(),
+        # Like the mark, by the database's clock: windows are reckoned from both.
+        claimed_at=Now(),
         request_param=order.provider.idempotency_param,
     )
     return Claim(

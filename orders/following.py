@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.core.cache import cache
@@ -22,12 +22,12 @@ from django.db.models import Case, DateTimeField, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from catalog.bulk import update_rows
 from catalog.models import Provider
 from orders.attention import PASSING, Attention
 from orders.decisions import FOLLOWED, Decision, decide, is_news
 from orders.errors import NotPossible
 from orders.models import Event, Order
-from orders.rows import Row, update_rows
 from orders.settlement import apply_status, close_cancels, facts_of
 from orders.states import OPEN, Status
 from orders.timeline import Code
@@ -340,24 +340,28 @@ def _is_overdue(order: Order, now: datetime) -> bool:
 
 @transaction.atomic
 def _write(news: Sequence[_News], now: datetime) -> int:
-    """Write changes without money, orders that ended and others in one statement each."""
+    """Write changes without money, orders that ended and others in one statement each.
+
+    An order that somebody moved since it was read is left alone.
+    """
     running = [_row(each, now) for each in news if not each.decision.is_final]
     ended = [_row(each, now) for each in news if each.decision.is_final]
-    written = update_rows(_TOLD, running) | update_rows(_ENDED, ended)
+    written = update_rows(Order, _TOLD, running, unmoved=["status"])
+    written |= update_rows(Order, _ENDED, ended, unmoved=["status"])
     Event.objects.bulk_create(
         [event for each in news if each.order.pk in written for event in _events(each, now)]
     )
     if ended:
-        close_cancels([row.pk for row in ended if row.pk in written], now=now)
+        close_cancels([row[0] for row in ended if row[0] in written], now=now)
     return len(written)
 
 
-def _row(news: _News, now: datetime) -> Row:
+def _row(news: _News, now: datetime) -> list[Any]:
     decision = news.decision
     values = [getattr(decision, name) for name in _TOLD]
     if decision.is_final:
         values += [now, None]
-    return Row(news.order.pk, news.order.status, values)
+    return [news.order.pk, news.order.status, *values]
 
 
 def _events(news: _News, now: datetime) -> Iterator[Event]:

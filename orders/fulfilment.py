@@ -271,7 +271,9 @@ def _write_with_locks(claimed: Claim, verdict: Verdict) -> None:
     _move(order, verdict)
     _tell(order, verdict, claimed, late=late)
     if verdict.holds_service:
-        Service.objects.filter(pk=claimed.service_id).update(is_held=True)
+        Service.objects.filter(pk=claimed.service_id).update(
+            is_held=True, changed_at=timezone.now()
+        )
         logger.warning("service held, the provider does not know it: %s", claimed.service_id)
 
 

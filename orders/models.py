@@ -4,10 +4,12 @@ from typing import ClassVar
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.encryption import EncryptedTextField
 from catalog.models import Provider, Service
 from orders.states import (
     FINAL,
@@ -90,7 +92,8 @@ class Order(models.Model):
     )
     # The fence: an update by a worker that lost its claim changes no row.
     attempt_no = models.IntegerField(_("attempts"), default=0)
-    not_before = models.DateTimeField(_("not before"), default=timezone.now)
+    # By the database's clock: a web machine an hour ahead must not delay what it sells.
+    not_before = models.DateTimeField(_("not before"), db_default=Now())
     lease_until = models.DateTimeField(null=True, blank=True, editable=False)
     waiting_for = models.CharField(_("waiting for"), max_length=20, blank=True)
     upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
@@ -617,3 +620,110 @@ class SalesMark(models.Model):
 
     def __str__(self) -> str:
         return str(self.entry_id)
+
+
+class ApiAdd(models.Model):
+    """An order that a key placed through API v2: a repeated call is recognised by it.
+
+    Only accepted calls have a row: a refused one placed nothing and may come again under its
+    request ID. Rows are forgotten after 48 hours.
+    """
+
+    customer = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    key = models.ForeignKey("accounts.ApiKey", models.CASCADE, related_name="+")
+    request_id = models.CharField(max_length=128, blank=True)
+    # The hash of everything that was sent but the key: the same ID must mean the same order.
+    content = models.CharField(max_length=64)
+    order = models.OneToOneField(Order, models.CASCADE, related_name="api_add")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["created_at"], name="api_add_by_age"),
+            models.Index(fields=["key", "-created_at"], name="api_add_of_key"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "request_id"],
+                condition=~Q(request_id=""),
+                name="api_add_request_id_once",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order_id}"
+
+
+class Callback(models.Model):
+    """Where a customer wants to be told that the status of an order has changed."""
+
+    customer = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="callback",
+        verbose_name=_("customer"),
+    )
+    url = models.CharField(_("address"), max_length=500)
+    secret = EncryptedTextField(editable=False)
+    is_active = models.BooleanField(_("active"), default=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("callback")
+        verbose_name_plural = _("callbacks")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Delivery(models.Model):
+    """One message to a callback: this order has this status."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("waiting")
+        DELIVERED = "delivered", _("delivered")
+        FAILED = "failed", _("given up")
+        REPLACED = "replaced", _("replaced by newer news")
+
+    callback = models.ForeignKey(Callback, models.CASCADE, related_name="deliveries")
+    order = models.ForeignKey(Order, models.CASCADE, related_name="+")
+    status = models.CharField(_("status"), max_length=12, choices=Status.choices)
+    state = models.CharField(
+        _("state"), max_length=10, choices=State.choices, default=State.WAITING
+    )
+    tries = models.IntegerField(_("tries"), default=0)
+    next_try_at = models.DateTimeField(default=timezone.now)
+    http_status = models.IntegerField(_("HTTP status"), null=True)
+    answer = models.CharField(_("answer"), max_length=300, blank=True)
+    created_at = models.DateTimeField(_("when"), default=timezone.now)
+    tried_at = models.DateTimeField(_("last try"), null=True)
+
+    class Meta:
+        verbose_name = _("callback message")
+        verbose_name_plural = _("callback messages")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["next_try_at", "id"], condition=Q(state="waiting"), name="delivery_due"
+            ),
+            models.Index(fields=["order", "-id"], name="delivery_of_order"),
+            models.Index(fields=["callback", "-id"], name="delivery_of_callback"),
+            models.Index(fields=["created_at"], name="delivery_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.order_id} {self.status}"
+
+
+class EventMark(models.Model):
+    """How far the timeline has been read for callbacks; one row.
+
+    `settled` is a line below which nothing can appear any more, `seen` the last line at `seen_at`.
+    """
+
+    settled = models.BigIntegerField(default=0)
+    seen = models.BigIntegerField(default=0)
+    seen_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.settled}"

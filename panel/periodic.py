@@ -11,7 +11,18 @@ from django.utils import timezone
 
 from catalog import history, sync
 from catalog.services import ensure_first_provider
-from orders import audit, following, fulfilment, reconcile, requests, restore, sales, timing
+from orders import (
+    api_add,
+    audit,
+    callbacks,
+    following,
+    fulfilment,
+    reconcile,
+    requests,
+    restore,
+    sales,
+    timing,
+)
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -76,6 +87,14 @@ def _refresh_balances() -> str:
     return f"{sync.refresh_balances()} read"
 
 
+def _send_callbacks() -> str:
+    return f"{callbacks.run()} delivered"
+
+
+def _forget_old() -> str:
+    return f"{api_add.forget_old()} calls, {callbacks.forget_old()} callback messages"
+
+
 def _check_ledger() -> str:
     """Audit all money; a wallet that does not add up takes no more orders."""
     findings = audit.check()
@@ -112,6 +131,8 @@ WORK: dict[str, Callable[[], str]] = {
     "reconcile": _reconcile,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
+    "send_callbacks": _send_callbacks,
+    "forget_old": _forget_old,
     "check_ledger": _check_ledger,
     "roll_up_sales": _roll_up_sales,
     "heal_sales": _heal_sales,

@@ -45,6 +45,8 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("time_services", timedelta(days=1), hour=2),
         PeriodicJob("heal_sales", timedelta(days=1), hour=4),
         PeriodicJob("prune_history", timedelta(days=1), hour=5),
+        PeriodicJob("send_callbacks", timedelta(seconds=5)),
+        PeriodicJob("forget_old", timedelta(hours=1)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
     ]
     return {job.name: job for job in jobs}

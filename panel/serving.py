@@ -26,7 +26,7 @@ from panel.wsgi import application
 logger = logging.getLogger(__name__)
 
 WEB_THREADS = 8
-# The periodic jobs never overlap themselves, so at most eight threads are theirs; the rest submit.
+# The periodic jobs never overlap themselves, so at most ten threads are theirs; the rest submit.
 WORKER_THREADS = 16
 # Longer than the longest call to a provider and its commit.
 STOP_SECONDS = 60

@@ -78,6 +78,15 @@ POLL_IN_FLIGHT = env.number("POLL_IN_FLIGHT", 4, low=1, high=64)
 REFILL_DAYS = env.number("REFILL_DAYS", 30, high=3650)
 REFILL_WAIT_HOURS = env.number("REFILL_WAIT_HOURS", 0, high=720)
 
+# API v2 for customers: calls per minute of one key (0: no limit), wrong keys per minute of one
+# address, and the seconds in which a second identical order without a request ID is refused.
+API_ALLOW_GET = env.flag("API_ALLOW_GET", default=True)
+API_REQUESTS_PER_MINUTE = env.number("API_REQUESTS_PER_MINUTE", 600, high=1_000_000)
+API_WRONG_KEYS_PER_MINUTE = env.number("API_WRONG_KEYS_PER_MINUTE", 20, low=1, high=100_000)
+API_DUPLICATE_SECONDS = env.number("API_DUPLICATE_SECONDS", 60, high=86_400)
+# Lets callbacks go to private addresses and plain http: for development and tests.
+ALLOW_PRIVATE_CALLBACKS = env.flag("ALLOW_PRIVATE_CALLBACKS")
+
 SITE_URL = env.text("SITE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
     raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")
@@ -186,8 +195,8 @@ if REDIS_URL and urlsplit(REDIS_URL).scheme not in {"redis", "rediss", "unix"}:
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://")
 CACHES = {
     "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL,
-         "KEY_PREFIX": "panel"}
+        {"BACKEND": "panel.cache.ForgivingRedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "panel",
+         "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1}}
         if REDIS_URL
         else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     )
@@ -283,7 +292,8 @@ SESSION_COOKIE_AGE = 14 * 24 * 3600
 SECURE_SSL_REDIRECT = False
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_REFERRER_POLICY = "same-origin"
-if env.flag("BEHIND_PROXY"):
+BEHIND_PROXY = env.flag("BEHIND_PROXY")
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 

@@ -45,6 +45,9 @@ class Process:
             time.sleep(0.1)
         return self.said()
 
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
     def end(self, number: int = signal.SIGTERM, *, seconds: float = 60) -> int:
         """Send the signal and return the exit code; kills what does not end in time, and fails."""
         if self._popen.poll() is None:

@@ -89,6 +89,20 @@ class Visitor:
         assert re.fullmatch(r"/orders/\d+/", path), path
         return Placed(path=path, charge=Decimal(quoted["seen_charge"]), quantity=quantity)
 
+    def send_order(self, fields: dict[str, str]) -> bool:
+        """Send the order's form as it stands; whether the answer leads to the order's page."""
+        answer = self._session.post(
+            f"{self._site}/orders/new/",
+            data=fields,
+            headers={
+                "Referer": self._site + "/orders/new/",
+                "X-CSRFToken": self._session.cookies.get("csrftoken") or "",
+            },
+            allow_redirects=False,
+            timeout=30,
+        )
+        return re.fullmatch(r"/orders/\d+/", answer.headers.get("Location", "")) is not None
+
     def look(self, order: Placed) -> Seen:
         page = self.get(order.path)
         [status, *_] = re.findall(r'<span class="badge [^>]*>(.*?)</span>', page)

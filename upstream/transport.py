@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,6 +42,9 @@ _HEADERS = {
     # A compressed answer is one more thing that can be cut, broken or a bomb.
     "Accept-Encoding": "identity",
 }
+
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -310,7 +314,8 @@ class Transport:
 
     No redirect is followed, no proxy or .netrc of the environment is used, nothing is retried,
     TLS is always verified (`ca_file` names other roots than the usual ones). Plain http is
-    accepted here; whoever stores a provider's URL decides whether it may be.
+    accepted here; whoever stores a provider's URL decides whether it may be. `headers` are sent
+    besides the usual ones, or in their place.
     """
 
     def __init__(
@@ -321,6 +326,7 @@ class Transport:
         timeouts: Timeouts,
         user_agent: str,
         ca_file: str | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -334,7 +340,7 @@ class Transport:
         self._tls = parts.scheme == "https"
         self._allow_private = allow_private
         self._timeouts = timeouts
-        self._headers = {**_HEADERS, "User-Agent": user_agent}
+        self._headers = {**_HEADERS, "User-Agent": user_agent, **headers}
         self._ca_file = ca_file or certifi.where()
         self._session = _session(allow_private=allow_private, ca_file=self._ca_file)
 

@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0003_balance_sample'),
+        ('catalog', '0004_merge_0003_api_changed_at_0003_balance_sample'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -75,3 +75,21 @@ def test_no_rows_are_no_query_and_many_are_one_per_chunk(provider: Provider) -> 
 
     assert len(queries) == 2
     assert Category.objects.count() == CHUNK + 1
+
+
+def test_a_row_that_was_moved_since_it_was_read_is_left_alone(service: Service) -> None:
+    other = Service.objects.create(
+        provider=service.provider, category=service.category, upstream_id="2", name="Likes",
+        type="Default", cost_rate=1, price_rate=2,
+    )  # fmt: skip
+
+    written = update_rows(
+        Service,
+        ["name", "type"],
+        [(service.pk, service.name, "New", "Package"), (other.pk, "Read before", "New", "Package")],
+        unmoved=["name"],
+    )
+
+    assert written == {service.pk}
+    assert Service.objects.get(pk=service.pk).type == "Package"
+    assert Service.objects.get(pk=other.pk).name == "Likes"

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0010_prices'),
-        ('orders', '0004_reconcile'),
+        ('orders', '0006_faults_database_clock'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
