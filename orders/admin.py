@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, TextChoices
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -25,6 +25,7 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.models import User
@@ -135,7 +136,23 @@ class CloseForm(ReasonForm):
     field_order = ["is_done", "reason"]
 
 
+class RefundCode(TextChoices):
+    """Why staff give money back; kept in front of the note."""
+
+    NOT_DELIVERED = "not delivered", _("not delivered")
+    DROPPED = "dropped", _("delivered and lost again")
+    SLOW = "too slow", _("too slow")
+    WRONG = "wrong order", _("wrong order")
+    GOODWILL = "goodwill", _("goodwill")
+
+
 class RefundForm(ReasonForm):
+    code = forms.ChoiceField(
+        label=_("Why"), choices=RefundCode.choices, required=False, widget=UnfoldAdminSelectWidget
+    )
+    is_undelivered = forms.BooleanField(
+        label=_("What was not delivered"), required=False, widget=UnfoldBooleanSwitchWidget
+    )
     amount = forms.DecimalField(
         label=_("Amount"),
         required=False,
@@ -146,7 +163,7 @@ class RefundForm(ReasonForm):
         help_text=_("Empty: all that is left."),
         widget=UnfoldAdminDecimalFieldWidget(attrs={"inputmode": "decimal", "step": "any"}),
     )
-    field_order = ["amount", "reason"]
+    field_order = ["code", "amount", "is_undelivered", "reason"]
 
     def facts(self) -> list[tuple[Any, Any]]:
         order: Order = self.target
@@ -154,7 +171,21 @@ class RefundForm(ReasonForm):
             (_("Charge"), figure(order.charge)),
             (_("Refunded"), figure(order.refunded)),
             (_("Left"), figure(left_of(order))),
+            (_("Not delivered"), figure(desk.undelivered(order))),
         ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("code") and cleaned.get("reason"):
+            cleaned["reason"] = f"{cleaned['code']}: {cleaned['reason']}"[:300]
+        if not cleaned.get("is_undelivered"):
+            return cleaned
+        if cleaned.get("amount") is not None:
+            self.add_error("amount", _("Either an amount or what was not delivered."))
+        cleaned["amount"] = desk.undelivered(self.target)
+        if not cleaned["amount"]:
+            self.add_error("is_undelivered", _("It is not known what was not delivered."))
+        return cleaned
 
     def clean_amount(self) -> Decimal | None:
         amount: Decimal | None = self.cleaned_data["amount"]
@@ -163,6 +194,20 @@ class RefundForm(ReasonForm):
                 _("There is only %(left)s left to refund.") % {"left": figure(left_of(self.target))}
             )
         return amount
+
+
+class CountsForm(ReasonForm):
+    start_count = forms.IntegerField(
+        label=_("Start count"), required=False, widget=UnfoldAdminTextInputWidget
+    )
+    remains = forms.IntegerField(
+        label=_("Remains"), required=False, min_value=0, widget=UnfoldAdminTextInputWidget
+    )
+    field_order = ["start_count", "remains", "reason"]
+
+    def prepare(self) -> None:
+        order: Order = self.target
+        self.initial = {"start_count": order.start_count, "remains": order.remains, **self.initial}
 
 
 class LossForm(ReasonForm):
@@ -311,7 +356,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_disable_select_all = True
     actions = None
     actions_detail = (
-        "check_now", "send_at_loss", "refund", "refill", "cancel", "look_now", "bind_unknown", "refund_unknown",
+        "check_now", "send_at_loss", "refund", "refill", "cancel", "look_now", "set_counts", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
     change_form_outer_after_template = "admin/sections.html"
@@ -524,6 +569,27 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @dialog(
         Dialog(
+            title=_("Set counts"),
+            button=_("Set"),
+            permission="refund",
+            icon="pin",
+            form=CountsForm,
+            text=_("Corrects start count and remains; no money moves."),
+            refusals=REFUSALS,
+        )
+    )
+    def set_counts(self, request: HttpRequest, form: CountsForm, order: Order) -> Any:
+        desk.set_counts(
+            order_id=order.pk,
+            start_count=form.cleaned_data["start_count"],
+            remains=form.cleaned_data["remains"],
+            reason=form.cleaned_data["reason"],
+            actor=staff_member(request),
+        )
+        return _("The counts are set.")
+
+    @dialog(
+        Dialog(
             title=_("Refill"),
             button=_("Request a refill"),
             permission="ask",
@@ -686,6 +752,8 @@ def _possible(order: Order) -> set[str]:
         names.add("acknowledge")
     if order.upstream_id:
         names.add("check_now")
+    if order.dispatch == Dispatch.ACCEPTED:
+        names.add("set_counts")
     if left_of(order) > 0 and order.dispatch == Dispatch.ACCEPTED:
         names.add("refund")
     if not requests.refill_refusal(order, now):

@@ -140,7 +140,7 @@ def test_the_dialogs_of_an_order_are_among_the_pages(world: dict[str, Any]) -> N
     dialogs = {page for page in pages(world) if page.startswith(f"/admin/orders/order/{number}/")}
 
     assert {page.split("/")[-2] for page in dialogs} == {
-        "change", "check_now", "look_now", "send_at_loss", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
+        "change", "check_now", "look_now", "send_at_loss", "set_counts", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     }  # fmt: skip
 
