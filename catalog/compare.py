@@ -8,11 +8,10 @@ from decimal import Decimal
 from difflib import SequenceMatcher
 
 from catalog.models import HeldChange, Service
-from catalog.pricing import RATE_LIMIT, Rule, site_cost, work_out
+from catalog.pricing import NO_RULE, RATE_LIMIT, Rule, site_cost, work_out
 from catalog.rows import Facts, Judged
 from wallet.money import ZERO
 
-NO_RULE = Rule()
 # Seen in a list 83 days apart: a renamed service keeps more than this of its letters, and an ID
 # that was given to another service doesn't.
 _ALIKE = 0.4

@@ -42,6 +42,9 @@ class Rule(NamedTuple):
         return self.percent is not None or self.fixed is not None
 
 
+NO_RULE = Rule()
+
+
 class Price(NamedTuple):
     """A price and how it came about.
 
@@ -100,18 +103,16 @@ def work_out(
     RateField; whoever stores it compares it with RATE_LIMIT.
     """
     cost = site_cost(cost_rate, exchange_rate)
-    margin_at = _nearest([rule.margin is not None for rule in rules])
+    markup_at, margin_at, step_at = _nearest(rules)
     floor = floor_rate(cost, rules[margin_at].margin if margin_at is not None else None)
     if pinned is not None:
         rate = max(_round_rate(pinned), cost)
         return Price(rate, cost, floor, True, None, None, None, is_raised=rate > pinned)
-    markup_at = _nearest([rule.makes_markup for rule in rules])
-    marked_up = _marked_up(cost, rules[markup_at] if markup_at is not None else Rule())
+    marked_up = _marked_up(cost, rules[markup_at] if markup_at is not None else NO_RULE)
     is_raised = marked_up < floor
-    step_at = _nearest([rule.step is not None for rule in rules])
-    rate = rounded_up(max(marked_up, floor), rules[step_at].step if step_at is not None else None)
+    step = rules[step_at].step if step_at is not None else None
     return Price(
-        rate=rate,
+        rate=rounded_up(max(marked_up, floor), step),
         cost=cost,
         floor=floor,
         is_pinned=False,
@@ -122,8 +123,20 @@ def work_out(
     )
 
 
-def _nearest(gives: Sequence[bool]) -> int | None:
-    return gives.index(True) if True in gives else None
+def _nearest(rules: Sequence[Rule]) -> tuple[int | None, int | None, int | None]:
+    """Where the first markup, the first minimum margin and the first step are."""
+    markup_at = margin_at = step_at = None
+    for at, rule in enumerate(rules):
+        if rule is NO_RULE:
+            continue  # the common case, thousands of times in a sync
+        percent, fixed, margin, step = rule
+        if markup_at is None and (percent is not None or fixed is not None):
+            markup_at = at
+        if margin_at is None and margin is not None:
+            margin_at = at
+        if step_at is None and step is not None:
+            step_at = at
+    return markup_at, margin_at, step_at
 
 
 def _layer(at: int | None) -> Layer | None:

@@ -1,14 +1,14 @@
 """Reads what is stored of a provider's catalogue, in the form in which it is compared."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from django.db.models import QuerySet
 
 from catalog.bulk import insert_rows
-from catalog.compare import NO_RULE, Heading, Known, Stored, Terms, Thresholds
+from catalog.compare import Heading, Known, Stored, Terms, Thresholds
 from catalog.models import Category, Provider, Service
-from catalog.pricing import Rule
+from catalog.pricing import NO_RULE, Rule
 from catalog.rows import Facts
 
 # The category's name is stored as a key.
@@ -65,12 +65,15 @@ def read_stored(provider_id: int, among: QuerySet[Service] | None = None) -> Sto
     columns += ["category__name", *FACT_COLUMNS]
     chosen = rows.filter(provider_id=provider_id).order_by().values_list(*columns)
     for upstream_id, pk, price, pinned, present, held, aside, stays, category, *rest in chosen:
-        own, heading, facts = tuple(rest[:4]), rest[4:8], Facts(*rest[8:])
-        rule = NO_RULE if own == _UNRULED else Rule(*own)
+        rule, facts = _rule(rest[:4]), Facts(*rest[8:])
         services[upstream_id] = Known(pk, facts, price, pinned, present, held, aside, stays, rule)
         if facts.category not in categories:
-            categories[facts.category] = Heading(category, Rule(*heading))
+            categories[facts.category] = Heading(category, _rule(rest[4:8]))
     return Stored(services, categories)
+
+
+def _rule(values: Sequence[Decimal | None]) -> Rule:
+    return NO_RULE if tuple(values) == _UNRULED else Rule(*values)
 
 
 def add_categories(stored: Stored, names: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ Part = DailySales.Part
 HEAL_DAYS = 90
 # Entries are numbered before they are committed: a few behind the mark may have come since.
 _OVERLAP = 2000
+_CHUNK = 5000
 
 
 @dataclass(slots=True)
@@ -147,14 +148,21 @@ def roll_up() -> int:
     """Bring in what the ledger has gained since the last time; how many days were made anew."""
     mark = SalesMark.objects.get_or_create(pk=1)[0]
     newest = Entry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    fresh = Entry.objects.filter(pk__gt=mark.entry_id - _OVERLAP, order_number__isnull=False)
-    numbers = {number for number in fresh.values_list("order_number", flat=True) if number}
-    moments = Order.objects.filter(pk__in=numbers).values_list("created_at", flat=True)
-    days = {moment.astimezone(UTC).date() for moment in moments}
+    days: set[date] = set()
+    for begin in range(max(0, mark.entry_id - _OVERLAP), newest, _CHUNK):
+        days |= _days_of(begin, begin + _CHUNK)
     for day in sorted(days):
         renew(day)
     SalesMark.objects.filter(pk=1).update(entry_id=newest)
     return len(days)
+
+
+def _days_of(above: int, up_to: int) -> set[date]:
+    """The days of the orders that these ledger entries are about."""
+    entries = Entry.objects.filter(pk__gt=above, pk__lte=up_to, order_number__isnull=False)
+    numbers = {number for number in entries.values_list("order_number", flat=True) if number}
+    moments = Order.objects.filter(pk__in=numbers).values_list("created_at", flat=True)
+    return {moment.astimezone(UTC).date() for moment in moments}
 
 
 def heal(now: datetime) -> int:
