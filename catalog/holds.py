@@ -178,8 +178,3 @@ def _write(
             if each.known is not None
         ],
     )  # fmt: skip
-
-
-def count_open() -> int:
-    """How many changes wait for somebody."""
-    return HeldChange.objects.filter(state=_State.OPEN).count()
