@@ -18,6 +18,8 @@ from wallet.services import top_up
 
 # The browser driver runs an event loop in the test's thread; Django would refuse its own queries there.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+# For the servers that tests start; tests of the second factor itself switch it on.
+os.environ.setdefault("REQUIRE_STAFF_2FA", "0")
 
 
 # What a marker needs, and whether this run lacks it.
@@ -46,6 +48,7 @@ def pytest_configure() -> None:
     compile_all()
     # Else every test client would list each static file of each package first.
     settings.WHITENOISE_AUTOREFRESH = True
+    settings.REQUIRE_STAFF_2FA = False
     # A third of a second for each user that a test makes is spent on nothing else.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 

@@ -7,12 +7,16 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
 
+from accounts import viewing
 from accounts.mail import Kind
-from accounts.models import Mail, User
-from accounts.staff import ReadOnlyAdmin, StaffAdmin, column
+from accounts.models import AuditEntry, Mail, User
+from accounts.staff import Dialog, ReadOnlyAdmin, StaffAdmin, column, dialog, staff_member
 
 # Rate limits and two-factor sign-in count for staff too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -47,6 +51,7 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
     search_fields = ("email", "name")
     ordering = ("-pk",)
     readonly_fields = ("last_login", "date_joined", "terms_version", "terms_at")
+    actions_detail = ("look_at_pages",)
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "time_zone")}),
@@ -73,6 +78,27 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:  # noqa: ARG002
         return False
+
+    def has_look_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm(viewing.PERMISSION)
+
+    @dialog(
+        Dialog(
+            title=_("Look at their pages"),
+            button=_("Look"),
+            permission="look",
+            icon="visibility",
+            text=_(
+                "The shop then shows you what this customer sees. Nothing can be changed, and each "
+                "page you open is noted in the audit log."
+            ),
+        )
+    )
+    def look_at_pages(self, request: HttpRequest, form: Any, user: User) -> Any:  # noqa: ARG002
+        viewing.begin(request, staff=staff_member(request), customer=user)
+        return format_html(
+            '<a href="{}">{}</a>', "/orders/", _("Open the shop as %(user)s") % {"user": user}
+        )
 
 
 @admin.register(Group)
@@ -106,5 +132,39 @@ class MailAdmin(ReadOnlyAdmin):
         return Kind(mail.kind).label if mail.kind in Kind.values else mail.kind
 
 
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who did what, before and after; nobody edits it, and `check_audit` proves that nobody did."""
+
+    list_display = ("number", "at", "actor", "action", "target", "details_column", "address")
+    list_select_related = ("actor",)
+    list_filter = (("at", RangeDateTimeFilter), ("actor", AutocompleteSelectFilter))
+    search_fields = ("action", "target", "actor__email__istartswith")
+    search_help_text = _("Search by action, target or e-mail")
+    sortable_by = ("number",)
+    paginator = InfinitePaginator
+    fields = (
+        "number",
+        "at",
+        "actor",
+        "action",
+        "target",
+        "details_column",
+        "address",
+        "previous_hash",
+        "hash",
+    )
+    readonly_fields = ("details_column",)
+
+    @column(_("details"))
+    def details_column(self, entry: AuditEntry) -> Any:
+        lines = (
+            (name, " → ".join(map(str, value)) if isinstance(value, list) else value)
+            for name, value in entry.details.items()
+        )
+        return format_html_join("", "<div>{}: {}</div>", lines)
+
+
 def _is_owner(request: HttpRequest) -> bool:
-    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
+    """Whoever hands out rights: a superuser, or a member of the role that may."""
+    return isinstance(request.user, User) and request.user.has_perm("accounts.hand_out_rights")

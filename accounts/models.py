@@ -56,6 +56,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         verbose_name = _("user")
         verbose_name_plural = _("users")
+        permissions = [
+            ("hand_out_rights", "Can make people staff and give them roles"),
+            ("look_at_customer", "Can look at a customer's pages"),
+        ]
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique_any_case")]
 
     def __str__(self) -> str:
@@ -132,3 +136,45 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class AuditEntry(models.Model):
+    """What a member of staff did, chained: each entry carries the hash of the one before.
+
+    Only `accounts.audit.record` writes them, and nothing changes or deletes one.
+    """
+
+    number = models.BigIntegerField(_("number"), unique=True)
+    at = models.DateTimeField(_("when"))
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("who")
+    )
+    action = models.CharField(_("what"), max_length=200)
+    target = models.CharField(_("on what"), max_length=200, blank=True)
+    # Field name to [before, after], and whatever else describes the action.
+    details = models.JSONField(_("details"), default=dict)
+    address = models.CharField(_("from where"), max_length=45, blank=True)
+    previous_hash = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(_("hash"), max_length=64)
+
+    class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit log")
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.action}"
+
+
+class AuditHead(models.Model):
+    """The last entry of the chain, in one row that writers lock: a cut-off end shows against it."""
+
+    number = models.BigIntegerField(default=0)
+    hash = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("end of the audit log")
+        verbose_name_plural = _("ends of the audit log")
+
+    def __str__(self) -> str:
+        return str(self.number)

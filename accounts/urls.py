@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts import views
+from accounts import viewing, views
 
 app_name = "accounts"
 urlpatterns = [
@@ -8,6 +8,7 @@ urlpatterns = [
     path("account/mails/", views.mails, name="mails"),
     path("account/sessions/", views.sessions, name="sessions"),
     path("terms/", views.terms, name="terms"),
+    path("stop-looking/", viewing.stop, name="stop_looking"),
     path("account/keys/", views.keys, name="keys"),
     path("theme/", views.theme, name="theme"),
     path("language/", views.language, name="language"),

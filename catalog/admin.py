@@ -1,14 +1,20 @@
 """The catalogue in the admin: providers, categories, and the page on which prices are made."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, Q, QuerySet
-from django.http import HttpRequest
+from django.db.models.functions import Coalesce
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -27,6 +33,7 @@ from unfold.widgets import (
 )
 
 from accounts.encryption import UnreadableSecret
+from accounts.models import User
 from accounts.staff import (
     Dialog,
     DialogForm,
@@ -35,17 +42,26 @@ from accounts.staff import (
     ReadOnlyAdmin,
     Refusals,
     StaffAdmin,
+    action,
     bulk_action,
     column,
     dialog,
     figure,
+    sentence,
     staff_member,
 )
-from catalog.models import Category, ErrorRule, LinkRule, Provider, Service, SyncRun
+from catalog import csv_list, history
+from catalog.changing import chosen_services, plan
+from catalog.history import Cause
+from catalog.models import BulkChange, Category, ErrorRule, LinkRule, Provider, Service, SyncRun
+from catalog.preview import preview
+from catalog.price_admin import RULE_FIELDS
+from catalog.price_forms import ImportForm, PlanForm
+from catalog.price_pages import history_context, preview_context, rule_sentence
 from catalog.pricing import site_cost
 from catalog.services import release, reprice
 from catalog.sync import refresh_balance, sync_provider
-from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected
+from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 from upstream.verdicts import normalise
 
 UNREADABLE_KEY = _("The stored key can't be read with today's PANEL_SECRET_KEYS; enter it again.")
@@ -123,6 +139,8 @@ class ProviderForm(forms.ModelForm[Provider]):
 
 
 class SyncForm(DialogForm):
+    # The list of a preview, when that one and no other is to be applied.
+    expected = forms.CharField(required=False, widget=forms.HiddenInput)
     accepts_short = forms.BooleanField(
         label=_("Apply the list even if it is suddenly short"),
         required=False,
@@ -139,11 +157,38 @@ class ProviderAdmin(StaffAdmin):
     )  # fmt: skip
     search_fields = ("name",)
     readonly_fields = ("balance_column", "balance_checked_at", "last_sync")
-    actions_detail: tuple[str, ...] = ("sync_now", "check_balance", "test_connection")
+    actions_detail: tuple[str, ...] = (
+        "preview_sync",
+        "sync_now",
+        "check_balance",
+        "test_connection",
+    )
     fieldsets: Any = (
         (None, {"fields": ("name", "is_enabled", "url", _SEPARATE_KEY)}),
-        (_("Prices"), {"fields": (("currency", "exchange_rate"), "markup_percent")}),
-        (_("Catalogue"), {"fields": ("holds_new_services",)}),
+        (
+            _("Prices"),
+            {
+                "fields": (
+                    ("currency", "exchange_rate"),
+                    ("markup_percent", "markup_fixed"),
+                    ("margin_min", "rounding_step"),
+                    "loss_tolerance",
+                )
+            },
+        ),
+        (
+            _("What a sync may do"),
+            {
+                "fields": (
+                    ("sync_names", "sync_descriptions"),
+                    ("sync_categories", "sync_limits"),
+                    ("sync_flags", "holds_new_services"),
+                    ("hold_cost_up", "hold_vanishing"),
+                    ("hold_retyped", "hold_renamed"),
+                    "hold_below_cost",
+                )
+            },
+        ),
         (
             _("Peculiarities"),
             {"fields": ("error_wins", "comments_need_quantity", "idempotency_param")},
@@ -157,6 +202,10 @@ class ProviderAdmin(StaffAdmin):
         return queryset.defer("api_key").annotate(
             sold_count=Count("services", filter=_on_sale("services__"))
         )
+
+    def has_sync_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        powers = ("catalog.sync_provider", "catalog.change_provider")
+        return any(request.user.has_perm(power) for power in powers)
 
     def get_fieldsets(self, request: HttpRequest, obj: Provider | None = None) -> Any:
         if self.has_change_permission(request, obj):
@@ -205,14 +254,43 @@ class ProviderAdmin(StaffAdmin):
         super().save_model(request, obj, form, change)
         if change and key:
             obj.save(update_fields=["api_key"])
-        if change and {"exchange_rate", "markup_percent"} & set(form.changed_data):
-            reprice(Service.objects.filter(provider=obj))
+        if not change or "exchange_rate" in form.changed_data:
+            obj.exchange_rates.create(
+                old=form.initial.get("exchange_rate") if change else None,
+                new=obj.exchange_rate,
+                actor=staff_member(request),
+            )
+        if change and {"exchange_rate", *RULE_FIELDS} & set(form.changed_data):
+            reprice(Service.objects.filter(provider=obj), Cause(actor=staff_member(request)))
+
+    @action(description=_("Preview sync"), url_path="preview", icon="preview", permissions=["sync"])
+    def preview_sync(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What a sync would change; asks the provider on POST and writes nothing."""
+        provider = self.get_object(request, object_id)
+        if provider is None:
+            raise Http404
+        if not (self.has_view_permission(request) and self.has_sync_permission(request)):
+            raise PermissionDenied
+        context: dict[str, Any] = {}
+        if request.method == "POST":
+            try:
+                context = preview_context(preview(provider))
+            except (UpstreamError, UnreadableSecret) as exc:
+                context = {"problem": sentence(UPSTREAM_REFUSALS, exc)}
+        context |= {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Preview of the next sync: %(provider)s") % {"provider": provider},
+            "back": reverse("admin:catalog_provider_change", args=[provider.pk]),
+            "apply": reverse("admin:catalog_provider_sync_now", args=[provider.pk]),
+        }
+        return TemplateResponse(request, "admin/catalog/preview.html", context)
 
     @dialog(
         Dialog(
             title=_("Sync now"),
             button=_("Fetch the catalogue"),
-            permission="change",
+            permission="sync",
             icon="sync",
             form=SyncForm,
             refusals=UPSTREAM_REFUSALS,
@@ -222,7 +300,11 @@ class ProviderAdmin(StaffAdmin):
         )
     )
     def sync_now(self, request: HttpRequest, form: SyncForm, provider: Provider) -> Any:  # noqa: ARG002
-        run = sync_provider(provider, accepts_short=form.cleaned_data["accepts_short"])
+        run = sync_provider(
+            provider,
+            accepts_short=form.cleaned_data["accepts_short"],
+            expected=form.cleaned_data["expected"],
+        )
         if run.outcome in (SyncRun.Outcome.FAILED, SyncRun.Outcome.REFUSED):
             raise NotDone(f"{run.get_outcome_display()}: {run.note}")
         counts = {
@@ -231,11 +313,12 @@ class ProviderAdmin(StaffAdmin):
             "changed": run.changed,
             "repriced": run.repriced,
             "vanished": run.vanished,
+            "held": run.held,
             "refused": run.refused,
         }
         said = _(
             "Catalogue %(outcome)s: %(added)d added, %(changed)d changed, %(repriced)d repriced, "
-            "%(vanished)d vanished, %(refused)d not usable."
+            "%(vanished)d vanished, %(held)d held, %(refused)d not usable."
         )
         return said % counts
 
@@ -298,7 +381,10 @@ class CategoryAdmin(StaffAdmin):
     list_editable = ("own_name", "position", "is_visible", "markup_percent")
     list_filter = ("is_visible",)
     search_fields = ("name", "own_name")
-    fields = ("name", "own_name", "position", "is_visible", "markup_percent")
+    fields = (
+        "name", "own_name", ("position", "is_visible"), ("markup_percent", "markup_fixed"),
+        ("margin_min", "rounding_step"),
+    )  # fmt: skip
     readonly_fields = ("name",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Category]:
@@ -310,8 +396,8 @@ class CategoryAdmin(StaffAdmin):
 
     def save_model(self, request: HttpRequest, obj: Category, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if "markup_percent" in form.changed_data:
-            reprice(Service.objects.filter(category=obj))
+        if set(RULE_FIELDS) & set(form.changed_data):
+            reprice(Service.objects.filter(category=obj), Cause(actor=staff_member(request)))
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
         return False
@@ -391,12 +477,20 @@ class MarginFilter(DropdownFilter):  # type: ignore[misc]
     parameter_name = "margin"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        return [("none", _("no margin")), ("pinned", _("pinned price"))]
+        return [
+            ("none", _("no margin")),
+            ("below", _("below cost")),
+            ("pinned", _("pinned price")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Service]) -> QuerySet[Service]:  # noqa: ARG002
         if self.value() == "none":
             # A comparison to find rows by, not an amount: the figures shown are made in Decimal.
             return queryset.filter(price_rate__lte=F("cost_rate") * F("provider__exchange_rate"))
+        if self.value() == "below":
+            # With the cost as listed now, though it is held or was ignored.
+            newest = Coalesce("listed_cost_rate", "cost_rate")
+            return queryset.filter(price_rate__lt=newest * F("provider__exchange_rate"))
         if self.value() == "pinned":
             return queryset.filter(pinned_rate__isnull=False)
         return queryset
@@ -439,15 +533,17 @@ class ServiceAdmin(StaffAdmin):
     )
     search_fields = ("name", "own_name", "=upstream_id", "=id")
     search_help_text = _("Search by name, our ID or the provider's ID")
-    actions = ("release_held", "sell", "stop_selling")
+    actions = ("plan_change", "release_held")
+    actions_list = ("export_list", "import_list")
+    change_form_outer_after_template = "admin/catalog/service_history.html"
     fieldsets = (
         (None, {"fields": ("title_column", "state_text", "own_name", "own_description", "is_sold")}),
-        (_("Price per 1000"), {"fields": (("cost", "price", "margin_text"), ("pinned_rate", "markup_percent"))}),
+        (_("Price per 1000"), {"fields": (("cost", "price", "margin_text"), "rule_text", ("pinned_rate", "markup_percent"), ("markup_fixed", "margin_min"), "rounding_step")}),
         (
             _("As the provider gives it"),
             {
                 "fields": (
-                    ("provider", "upstream_id"), "category", "name", "description",
+                    ("provider", "upstream_id"), ("category", "keeps_category"), "name", "description",
                     ("type", "order_type"), ("min_quantity", "max_quantity"),
                     ("refill", "cancel", "dripfeed"), ("created_at", "changed_at"),
                 )
@@ -455,7 +551,7 @@ class ServiceAdmin(StaffAdmin):
         ),
     )  # fmt: skip
     readonly_fields = (
-        "title_column", "state_text", "cost", "price", "margin_text", "provider", "upstream_id", "category",
+        "title_column", "state_text", "cost", "price", "margin_text", "rule_text", "provider", "upstream_id", "category",
         "name", "description", "type", "order_type", "min_quantity", "max_quantity", "refill",
         "cancel", "dripfeed", "created_at", "changed_at",
     )  # fmt: skip
@@ -528,8 +624,29 @@ class ServiceAdmin(StaffAdmin):
 
     def save_model(self, request: HttpRequest, obj: Service, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if {"pinned_rate", "markup_percent"} & set(form.changed_data):
-            reprice(Service.objects.filter(pk=obj.pk))
+        edited = self.edited_fields(form)
+        if not edited:
+            return
+        cause = Cause(actor=staff_member(request))
+        history.note(obj, {name: form.initial.get(name) for name in edited}, cause)
+        Service.objects.filter(pk=obj.pk).update(changed_at=timezone.now())
+        if {"pinned_rate", *RULE_FIELDS} & set(edited):
+            reprice(Service.objects.filter(pk=obj.pk), cause)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        service = self.get_object(request, object_id) if object_id else None
+        context = {**(history_context(service) if service else {}), **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    @column(_("made by"))
+    def rule_text(self, service: Service) -> str:
+        return rule_sentence(service)
 
     @bulk_action(
         title=_("Release held services"),
@@ -539,20 +656,77 @@ class ServiceAdmin(StaffAdmin):
     def release_held(self, request: HttpRequest, services: QuerySet[Service]) -> int:
         return release(services, staff_member(request))
 
-    @bulk_action(title=_("Sell"), question=_("Sell these services?"), permission="change")
-    def sell(self, request: HttpRequest, services: QuerySet[Service]) -> int:  # noqa: ARG002
-        return _sell(services, sold=True)
+    @action(description=_("Change the chosen services"), permissions=["change"])
+    def plan_change(self, request: HttpRequest, services: QuerySet[Service]) -> HttpResponse:
+        """Ask what to do with the chosen services, write it down as a plan, and show that."""
+        form = PlanForm(request.POST if request.POST.get("planned") else None)
+        if form.is_bound and form.is_valid():
+            edits = form.edits(chosen_services(services))
+            return _to_plan(request, plan(form.title(), edits, staff_member(request)))
+        context = {
+            "title": _("Change the chosen services"),
+            "question": _("Nothing is written before you have seen each service before and after."),
+            "button": _("Show each service"),
+            "form": form,
+            "back": reverse("admin:catalog_service_changelist"),
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "action": "plan_change",
+            "select_across": request.POST.get("select_across", "0"),
+        }
+        return self._form_page(request, context)
 
-    @bulk_action(
-        title=_("Stop selling"), question=_("Take these services off sale?"), permission="change"
+    def _form_page(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        full = {**self.admin_site.each_context(request), "opts": self.opts, **context}
+        return TemplateResponse(request, "admin/catalog/plan.html", full)
+
+    @action(
+        description=_("Export as CSV"), url_path="export", icon="download", permissions=["view"]
     )
-    def stop_selling(self, request: HttpRequest, services: QuerySet[Service]) -> int:  # noqa: ARG002
-        return _sell(services, sold=False)
+    def export_list(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002
+        """The whole price list as a file."""
+        rows = chosen_services(Service.objects.order_by("pk"))
+        answer = StreamingHttpResponse(
+            csv_list.write(rows.iterator(chunk_size=2000)), content_type="text/csv; charset=utf-8"
+        )
+        answer["Content-Disposition"] = 'attachment; filename="services.csv"'
+        return cast("HttpResponse", answer)
+
+    @action(description=_("Import CSV"), url_path="import", icon="upload", permissions=["change"])
+    def import_list(self, request: HttpRequest) -> HttpResponse:
+        """Read a price list and write down as a plan what it would change."""
+        is_post = request.method == "POST"
+        form = ImportForm(request.POST, request.FILES) if is_post else ImportForm()
+        if is_post and form.is_valid():
+            try:
+                return _to_plan(
+                    request, _imported(form.cleaned_data["file"], staff_member(request))
+                )
+            except csv_list.NotACsvFile as exc:
+                form.add_error("file", str(exc))
+        context = {
+            "title": _("Import a price list"),
+            "question": _("Export the list, change its last columns, and bring it back here."),
+            "button": _("Show what it would change"),
+            "form": form,
+            "back": reverse("admin:catalog_service_changelist"),
+        }
+        return self._form_page(request, context)
 
 
-def _sell(services: QuerySet[Service], *, sold: bool) -> int:
-    chosen = Service.objects.filter(pk__in=services.order_by().values("pk"))
-    return chosen.filter(is_sold=not sold).update(is_sold=sold, changed_at=timezone.now())
+def _to_plan(request: HttpRequest, bulk: BulkChange) -> HttpResponse:
+    if not bulk.rows:
+        messages.warning(request, _("Nothing would change."))
+    return redirect("admin:catalog_bulkchange_change", bulk.pk)
+
+
+def _imported(file: Any, actor: User) -> BulkChange:
+    wanted, problems = csv_list.read(file.read())
+    services = chosen_services(Service.objects.filter(pk__in=wanted))
+    edits = [(service, wanted[service.pk]) for service in services]
+    unknown = wanted.keys() - {service.pk for service, _values in edits}
+    problems += [[str(pk), str(_("There is no such service."))] for pk in sorted(unknown)]
+    return plan(str(_("Import of %(file)s") % {"file": file.name}), edits, actor, problems)
 
 
 class ErrorRuleForm(forms.ModelForm[ErrorRule]):

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from django.db import connection
-from django.db.models import Field, Model
+from django.db.models import Field, JSONField, Model
 
 CHUNK = 2_000
 
@@ -100,13 +100,16 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
+def _prepared(field: AnyField, value: Any) -> Any:
+    # As text, which both databases turn into the column's type again.
+    if isinstance(field, JSONField):
+        return json.dumps(value, ensure_ascii=False)
+    return field.get_db_prep_save(value, connection)
+
+
 def _execute(sql: str, fields: Sequence[AnyField], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     prepared = [
-        [
-            field.get_db_prep_save(value, connection)
-            for field, value in zip(fields, row, strict=True)
-        ]
-        for row in rows
+        [_prepared(field, value) for field, value in zip(fields, row, strict=True)] for row in rows
     ]
     with connection.cursor() as cursor:
         # Decimals and times travel as text and become exact values of the column's type.

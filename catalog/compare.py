@@ -1,16 +1,21 @@
 """Compares a provider's list with what is stored: pure decisions on plain values."""
 
+import hashlib
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from difflib import SequenceMatcher
 
-from catalog.models import Service
-from catalog.pricing import RATE_LIMIT, price_rate
+from catalog.models import HeldChange, Service
+from catalog.pricing import NO_RULE, RATE_LIMIT, Rule, site_cost, work_out
 from catalog.rows import Facts, Judged
 from wallet.money import ZERO
 
-# Panels were seen to lose more than half of their list for a day; a real change was never so large.
-SHORT_PERCENT = 70
+# Seen in a list 83 days apart: a renamed service keeps more than this of its letters, and an ID
+# that was given to another service doesn't.
+_ALIKE = 0.4
+_WORDS = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +26,11 @@ class Known:
     facts: Facts
     price_rate: Decimal
     pinned_rate: Decimal | None
-    markup_percent: Decimal | None
     is_present: bool
+    is_held: bool
+    set_aside: str
+    keeps_category: bool
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Heading:
     """A category as prices need it."""
 
     pk: int
-    markup_percent: Decimal | None
+    rule: Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +48,49 @@ class Stored:
     services: dict[str, Known]
     categories: dict[str, Heading]
 
-    def category_markup(self, name: str) -> Decimal | None:
-        """The category's own markup; None also for a category that isn't known yet."""
+    def category_rule(self, name: str) -> Rule:
+        """The category's own rule; an empty one for a category that isn't known yet."""
         heading = self.categories.get(name)
-        return heading.markup_percent if heading else None
+        return heading.rule if heading else NO_RULE
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From what size on a change of the list waits for a person; None and False: never."""
+
+    cost_up: Decimal | None = None
+    vanishing: Decimal = Decimal(30)
+    retyped: bool = False
+    renamed: bool = False
+    below_cost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a provider's prices are made with: its exchange rate, its markup and the site's."""
+    """What a provider's prices are made with, and how its list is taken over.
+
+    `rules` are the provider's and the site's; `kept` are the fields that a sync leaves as they are.
+    """
 
     exchange_rate: Decimal
-    markups: tuple[Decimal | None, Decimal]
+    rules: tuple[Rule, Rule]
+    thresholds: Thresholds = Thresholds()
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A listed service that is new (`known` is None), differs from what is stored, or came back."""
+    """A listed service that is new (`known` is None), differs from what is stored, or came back.
+
+    With `reasons` it is held: nothing of it is taken over until somebody decides.
+    """
 
     upstream_id: str
     facts: Facts
     price_rate: Decimal
     known: Known | None
     position: int
+    reasons: tuple[HeldChange.Reason, ...] = ()
 
     @property
     def has_new_facts(self) -> bool:
@@ -78,7 +106,7 @@ class Change:
 
 
 def offer(
-    facts: Facts, terms: Terms, category_markup: Decimal | None, known: Known | None
+    facts: Facts, terms: Terms, category_rule: Rule, known: Known | None
 ) -> tuple[Facts, Decimal]:
     """The price, and the facts with a refusal when that price is too high to be stored.
 
@@ -86,12 +114,12 @@ def offer(
     """
     if not facts.cost_rate:
         return facts, ZERO
-    price = price_rate(
+    price = work_out(
         cost_rate=facts.cost_rate,
         exchange_rate=terms.exchange_rate,
-        markups=(known.markup_percent if known else None, category_markup, *terms.markups),
+        rules=(known.rule if known else NO_RULE, category_rule, *terms.rules),
         pinned=known.pinned_rate if known else None,
-    )
+    ).rate
     absurd = Service.Refusal.RATE_ABSURD.value
     if price > RATE_LIMIT:
         return facts._replace(refusal=facts.refusal or absurd), ZERO
@@ -105,18 +133,84 @@ def changes(stored: Stored, listed: Judged, terms: Terms) -> Iterator[Change]:
     """Every listed service that has to be written, in the list's order."""
     for position, (upstream_id, listed_facts) in enumerate(listed.facts.items()):
         known = stored.services.get(upstream_id)
-        markup = stored.category_markup(listed_facts.category)
-        facts, price = offer(listed_facts, terms, markup, known)
+        wanted = _kept(listed_facts, known, terms)
+        if known and _is_set_aside(known, wanted):
+            continue
+        facts, price = offer(wanted, terms, stored.category_rule(wanted.category), known)
         change = Change(upstream_id, facts, price, known, position)
-        if known is None or change.has_new_facts or change.has_new_price or change.has_returned:
-            yield change
+        is_new = known is None or change.has_new_facts or change.has_new_price
+        if is_new or change.has_returned or (known and known.set_aside):
+            reasons = hold_reasons(known, facts, terms) if known else ()
+            yield replace(change, reasons=reasons) if reasons else change
+
+
+def _is_set_aside(known: Known, wanted: Facts) -> bool:
+    """It was held or ignored as it stands; one that came back waits for somebody once more."""
+    return bool(known.set_aside) and known.is_present and known.set_aside == digest(wanted)
+
+
+def _kept(listed: Facts, known: Known | None, terms: Terms) -> Facts:
+    if known is None or not (terms.kept or known.keeps_category):
+        return listed
+    kept = {name: getattr(known.facts, name) for name in terms.kept}
+    if known.keeps_category:
+        kept["category"] = known.facts.category
+    return listed._replace(**kept)
+
+
+def hold_reasons(known: Known, facts: Facts, terms: Terms) -> tuple[HeldChange.Reason, ...]:
+    """Why a person should see this change before it is taken over; empty for a safe one.
+
+    What can't be sold before or after isn't held, and what came back is held anyway.
+    """
+    if known.facts.refusal or facts.refusal or not known.is_present:
+        return ()
+    if facts == known.facts:
+        return ()
+    reason, limits, before = HeldChange.Reason, terms.thresholds, known.facts
+    checks = (
+        (reason.COST, limits.cost_up is not None and _rises(before, facts, limits.cost_up)),
+        (reason.BELOW_COST, limits.below_cost and _sinks_below_cost(known, facts, terms)),
+        (reason.TYPE, limits.retyped and facts.order_type != before.order_type),
+        (reason.NAME, limits.renamed and not is_alike(before.name, facts.name)),
+    )
+    return tuple(each for each, is_so in checks if is_so)
+
+
+def _rises(before: Facts, after: Facts, percent: Decimal) -> bool:
+    return after.cost_rate * 100 > before.cost_rate * (100 + percent)
+
+
+def _sinks_below_cost(known: Known, facts: Facts, terms: Terms) -> bool:
+    if known.pinned_rate is None or facts.cost_rate == known.facts.cost_rate:
+        return False
+    return site_cost(facts.cost_rate, terms.exchange_rate) > known.pinned_rate
+
+
+def is_alike(before: str, after: str) -> bool:
+    """Whether a name can still be recognised: most of its letters are there, or half its words."""
+    if before == after:
+        return True
+    old, new = before.casefold(), after.casefold()
+    old_words, new_words = set(_WORDS.findall(old)), set(_WORDS.findall(new))
+    if old_words and 2 * len(old_words & new_words) >= min(len(old_words), len(new_words)):
+        return True
+    return SequenceMatcher(None, old, new, autojunk=False).ratio() >= _ALIKE
+
+
+def digest(facts: Facts) -> str:
+    """Tells one listed row from another."""
+    parts = (
+        f"{value.normalize():f}" if isinstance(value, Decimal) else str(value) for value in facts
+    )
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def repriced(stored: Stored, terms: Terms) -> Iterator[Change]:
-    """Every stored service whose price no longer follows from cost, markup and exchange rate."""
+    """Every stored service whose price no longer follows from cost, rules and exchange rate."""
     for upstream_id, known in stored.services.items():
-        markup = stored.category_markup(known.facts.category)
-        facts, price = offer(known.facts, terms, markup, known)
+        rule = stored.category_rule(known.facts.category)
+        facts, price = offer(known.facts, terms, rule, known)
         change = Change(upstream_id, facts, price, known, position=0)
         if change.has_new_facts or change.has_new_price:
             yield change
@@ -143,9 +237,9 @@ class Kept:
     before: int
     left: int
 
-    @property
-    def is_short(self) -> bool:
-        return self.left * 100 < self.before * SHORT_PERCENT
+    def is_short(self, percent: Decimal) -> bool:
+        """Whether more than this share is missing."""
+        return (self.before - self.left) * 100 > self.before * percent
 
 
 def kept(stored: Stored, listed: Judged) -> Kept:

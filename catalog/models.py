@@ -1,16 +1,19 @@
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from accounts.encryption import EncryptedTextField
+from catalog.pricing import Rule
 from upstream.client import Client, Timeouts
 from upstream.errors import Kind
 from wallet.money import MoneyField, RateField
@@ -30,7 +33,75 @@ class Percent(models.DecimalField[Any, Any]):
         super().__init__(*args, **{**defaults, **kwargs})  # type: ignore[arg-type]
 
 
-class Provider(models.Model):
+class PriceLayer(models.Model):
+    """One layer of price rules; what it leaves empty, the layer below it decides."""
+
+    markup_percent = Percent(_("markup %"))
+    markup_fixed = RateField(
+        _("fixed markup"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("Added to each price per 1000, in this site's currency."),
+    )
+    margin_min = Percent(
+        _("minimum margin %"),
+        validators=[MinValueValidator(0), MaxValueValidator(99)],
+        help_text=_("Of the price: at 20, at least a fifth of every price stays here."),
+    )
+    rounding_step = RateField(
+        _("rounding step"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(Decimal("0.0000001"))],
+        help_text=_("Prices are rounded up to a multiple of it, such as 0.05."),
+    )
+
+    class Meta:
+        abstract = True
+
+    @property
+    def rule(self) -> Rule:
+        """What this layer says of prices."""
+        return Rule(self.markup_percent, self.markup_fixed, self.margin_min, self.rounding_step)
+
+
+def complete(site: Rule) -> Rule:
+    """The site's rule, with MARKUP_PERCENT when it says nothing of markup."""
+    return site if site.makes_markup else site._replace(percent=settings.MARKUP_PERCENT)
+
+
+class SiteRules(PriceLayer):
+    """The lowest layer of price rules, in one row; without a markup MARKUP_PERCENT holds."""
+
+    class Meta:
+        verbose_name = _("price rules")
+        verbose_name_plural = _("price rules")
+        constraints = [models.CheckConstraint(condition=Q(pk=1), name="site_rules_one_row")]
+
+    def __str__(self) -> str:
+        return str(_("Price rules of the whole site"))
+
+    @classmethod
+    def current(cls) -> Rule:
+        """The site's rule as it is now, in one query; complete, because nothing lies below it."""
+        row = cls.objects.first() or cls()
+        return complete(row.rule)
+
+
+class ProviderQuerySet(models.QuerySet["Provider"]):
+    def locked(self, provider_id: int) -> "Provider":
+        """The provider's row, kept from others who change prices, with the site's rule; one query."""
+        site = SiteRules.objects.all()
+        names = ("markup_percent", "markup_fixed", "margin_min", "rounding_step")
+        columns = {f"site_{name}": models.Subquery(site.values(name)[:1]) for name in names}
+        provider = self.select_for_update(no_key=True).annotate(**columns).get(pk=provider_id)
+        rule = Rule(*(getattr(provider, f"site_{name}") for name in names))
+        provider.site_rule = complete(rule)
+        return provider
+
+
+class Provider(PriceLayer):
     """A panel we buy from."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -43,7 +114,43 @@ class Provider(models.Model):
         help_text=_("Units of this site's currency for one unit of the provider's."),
     )
     is_enabled = models.BooleanField(_("enabled"), default=True)
-    markup_percent = Percent(_("markup %"))
+    loss_tolerance = Percent(
+        _("tolerated loss %"),
+        null=False,
+        blank=False,
+        default=0,
+        help_text=_(
+            "At 0 nothing is sold or sent whose cost reaches its price; "
+            "at 5 the cost may be up to 5 % above it."
+        ),
+    )
+    hold_cost_up = Percent(
+        _("hold when cost rises by more than %"),
+        default=50,
+        help_text=_("Such a change waits for someone, and the service is not sold meanwhile."),
+    )
+    hold_vanishing = Percent(
+        _("refuse a list that lacks more than %"),
+        null=False,
+        blank=False,
+        default=30,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_("Of the services that could be sold before; someone may still apply it."),
+    )
+    hold_retyped = models.BooleanField(_("hold when the type changes"), default=True)
+    hold_renamed = models.BooleanField(
+        _("hold when the name is no longer recognisable"), default=True
+    )
+    hold_below_cost = models.BooleanField(
+        _("hold when a pinned price falls below cost"), default=True
+    )
+    sync_names = models.BooleanField(_("names follow the provider"), default=True)
+    sync_descriptions = models.BooleanField(_("descriptions follow the provider"), default=True)
+    sync_categories = models.BooleanField(_("categories follow the provider"), default=True)
+    sync_limits = models.BooleanField(_("limits follow the provider"), default=True)
+    sync_flags = models.BooleanField(
+        _("refill, cancel and drip-feed follow the provider"), default=True
+    )
     holds_new_services = models.BooleanField(
         _("hold new services"),
         default=False,
@@ -74,9 +181,12 @@ class Provider(models.Model):
     catalogue_sha256 = models.CharField(max_length=64, blank=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
+    objects: ClassVar[ProviderQuerySet] = ProviderQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
         verbose_name = _("provider")
         verbose_name_plural = _("providers")
+        permissions = [("sync_provider", "Can preview and apply a provider's list")]
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(condition=Q(exchange_rate__gt=0), name="provider_rate_positive"),
@@ -84,6 +194,11 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def site_rule(self) -> Rule:
+        """The site's price rule, looked up once for as long as this row is in hand."""
+        return SiteRules.current()
 
     def client(self, rules: Mapping[str, Kind] | None = None) -> Client:
         """A client for this provider; use it as a context manager, outside transactions.
@@ -148,14 +263,35 @@ class ErrorRule(models.Model):
         return self.text
 
 
-class Category(models.Model):
+class ExchangeRate(models.Model):
+    """One change of a provider's exchange rate."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="exchange_rates", verbose_name=_("provider")
+    )
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    old = RateField(_("from"), null=True)
+    new = RateField(_("to"))
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("who")
+    )
+
+    class Meta:
+        verbose_name = _("change of an exchange rate")
+        verbose_name_plural = _("changes of exchange rates")
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.old} → {self.new}"
+
+
+class Category(PriceLayer):
     """A heading of the catalogue, shared by all providers that use the same name."""
 
     name = models.CharField(_("name as given"), max_length=300, unique=True, editable=False)
     own_name = models.CharField(_("own name"), max_length=300, blank=True)
     position = models.IntegerField(_("position"), default=0)
     is_visible = models.BooleanField(_("shown"), default=True)
-    markup_percent = Percent(_("markup %"))
     changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -184,7 +320,7 @@ class ServiceQuerySet(models.QuerySet["Service"]):
         )
 
 
-class Service(models.Model):
+class Service(PriceLayer):
     """Something a provider sells, and the price at which we sell it on."""
 
     class Refusal(models.TextChoices):
@@ -222,7 +358,16 @@ class Service(models.Model):
         blank=True,
         help_text=_("Wins over every markup; raised to cost when cost rises above it."),
     )
-    markup_percent = Percent(_("markup %"))
+    keeps_category = models.BooleanField(
+        _("stays in its category"),
+        default=False,
+        help_text=_("Whatever category the provider's list names."),
+    )
+    # What the provider asks now, while a change of it is held or was ignored: the margin guard
+    # reckons with it, though prices don't.
+    listed_cost_rate = RateField(_("cost rate as listed now"), null=True, editable=False)
+    # Which listed row was held or ignored, so that it isn't held again at every sync.
+    set_aside = models.CharField(max_length=32, blank=True, editable=False)
     min_quantity = models.BigIntegerField(_("min"), default=1)
     max_quantity = models.BigIntegerField(_("max"), default=1)
     refill = models.BooleanField(_("refill"), default=False)
@@ -265,6 +410,12 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk} {self.title}"
+
+    @property
+    def newest_cost_rate(self) -> Decimal:
+        """What an order would cost now, per 1,000 units in the provider's currency."""
+        listed = self.listed_cost_rate
+        return Decimal(self.cost_rate if listed is None else listed)
 
     @property
     def title(self) -> str:
@@ -357,6 +508,7 @@ class SyncRun(models.Model):
     repriced = models.IntegerField(_("repriced"), default=0)
     vanished = models.IntegerField(_("vanished"), default=0)
     returned = models.IntegerField(_("returned"), default=0)
+    held = models.IntegerField(_("held"), default=0)
     refused = models.IntegerField(_("refused"), default=0)
     note = models.CharField(_("note"), max_length=300, blank=True)
     # Up to 200 of [upstream_id, name, reason].
@@ -369,3 +521,210 @@ class SyncRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class BulkChange(models.Model):
+    """Changes of many services that somebody planned, saw row by row, and then applied or dropped.
+
+    `rows` is what the preview shows and exactly what is written: lists of service ID, title, the
+    values of each field before and after, and the price before and after.
+    """
+
+    title = models.CharField(_("what"), max_length=200)
+    rows = models.JSONField(_("rows"), default=list)
+    # [line or service, sentence] of what can't be done.
+    problems = models.JSONField(_("problems"), default=list)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("who")
+    )
+    planned_at = models.DateTimeField(_("planned"), default=timezone.now)
+    applied_at = models.DateTimeField(_("applied"), null=True)
+    undone_at = models.DateTimeField(_("undone"), null=True)
+
+    class Meta:
+        verbose_name = _("bulk change")
+        verbose_name_plural = _("bulk changes")
+        ordering = ["-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(undone_at__isnull=True) | Q(applied_at__isnull=False),
+                name="bulk_change_applied_before_undone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class ServiceChange(models.Model):
+    """One moment at which a service changed: every field with its value before and after.
+
+    Made by a sync run, by a person, or (with neither) by the panel itself.
+    """
+
+    service = models.ForeignKey(
+        Service, models.CASCADE, related_name="changes", verbose_name=_("service")
+    )
+    at = models.DateTimeField(_("when"), default=timezone.now)
+    # Field name to [before, after], both as text, number or bool.
+    fields = models.JSONField(_("changes"))
+    run = models.ForeignKey(
+        SyncRun, models.SET_NULL, null=True, related_name="changes", verbose_name=_("sync")
+    )
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("who")
+    )
+    bulk = models.ForeignKey(
+        BulkChange,
+        models.SET_NULL,
+        null=True,
+        related_name="changes",
+        verbose_name=_("bulk change"),
+    )
+
+    class Meta:
+        verbose_name = _("change of a service")
+        verbose_name_plural = _("history of services")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["service", "-id"], name="change_of_service"),
+            models.Index(fields=["at"], name="change_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service_id} {self.at:%Y-%m-%d %H:%M}"
+
+
+class HeldChange(models.Model):
+    """A change of the provider's list that crosses a threshold and waits for a person."""
+
+    class Reason(models.TextChoices):
+        COST = "cost", _("cost rises too much")
+        BELOW_COST = "below_cost", _("the pinned price falls below cost")
+        TYPE = "type", _("the type changes")
+        NAME = "name", _("the name is another one")
+
+    class State(models.TextChoices):
+        OPEN = "open", _("waiting")
+        ACCEPTED = "accepted", _("accepted")
+        IGNORED = "ignored", _("ignored")
+        OUTDATED = "outdated", _("outdated")  # the provider's list has moved on
+
+    service = models.ForeignKey(
+        Service, models.CASCADE, related_name="held_changes", verbose_name=_("service")
+    )
+    run = models.ForeignKey(
+        SyncRun, models.SET_NULL, null=True, related_name="held_changes", verbose_name=_("sync")
+    )
+    reasons = models.JSONField(_("because"))  # of Reason
+    fields = models.JSONField(_("changes"))  # as in ServiceChange
+    # The whole listed row in the order of catalog.rows.Facts, to be applied when it is accepted.
+    facts = models.JSONField(default=list, editable=False)
+    # Whether the service had been held before, and stays so when this is decided.
+    was_held = models.BooleanField(default=False, editable=False)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.OPEN)
+    found_at = models.DateTimeField(_("found"), default=timezone.now)
+    decided_at = models.DateTimeField(_("decided"), null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("by")
+    )
+
+    class Meta:
+        verbose_name = _("held change")
+        verbose_name_plural = _("held changes")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["-id"], condition=Q(state="open"), name="held_change_open"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["service"], condition=Q(state="open"), name="held_change_one_open"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.service)
+
+
+class CustomerGroup(models.Model):
+    """Customers who pay less than the list says."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    discount_percent = models.DecimalField(
+        _("discount %"),
+        max_digits=6,
+        decimal_places=3,
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+    )
+    may_undercut = models.BooleanField(
+        _("may fall below the minimum margin"),
+        default=False,
+        help_text=_("Even below cost. Such prices are marked."),
+    )
+
+    class Meta:
+        verbose_name = _("customer group")
+        verbose_name_plural = _("customer groups")
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(discount_percent__gte=0, discount_percent__lt=100),
+                name="customer_group_discount_is_part",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class GroupMember(models.Model):
+    """A customer's place in a group; one at most."""
+
+    group = models.ForeignKey(
+        CustomerGroup, models.CASCADE, related_name="members", verbose_name=_("customer group")
+    )
+    customer = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="group_member",
+        verbose_name=_("customer"),
+    )
+
+    class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
+
+    def __str__(self) -> str:
+        return str(self.customer)
+
+
+class CustomerPrice(models.Model):
+    """The price of one service for one customer; wins over the list and over a group's discount."""
+
+    customer = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("customer")
+    )
+    service = models.ForeignKey(
+        Service, models.CASCADE, related_name="customer_prices", verbose_name=_("service")
+    )
+    rate = RateField(_("price per 1000"), validators=[MinValueValidator(Decimal("0.0000001"))])
+    may_undercut = models.BooleanField(
+        _("may fall below the minimum margin"),
+        default=False,
+        help_text=_("Even below cost. Such prices are marked."),
+    )
+
+    class Meta:
+        verbose_name = _("customer price")
+        verbose_name_plural = _("customer prices")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer", "service"], name="customer_price_once_per_service"
+            ),
+            models.CheckConstraint(condition=Q(rate__gt=0), name="customer_price_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.customer} · {self.service}"

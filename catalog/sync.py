@@ -3,12 +3,12 @@
 The network comes first and outside of any transaction. A list that can't be trusted (none,
 empty, suddenly short) changes nothing. What an admin decides about a service (own texts, markup,
 pinned price, sold) is never written here, nor is "held", save that what vanished or came back
-is held.
+is held, and so is what changes beyond the provider's thresholds.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
@@ -17,6 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from catalog import history, holds
 from catalog.bulk import insert_rows, update_rows
 from catalog.compare import Change, Kept, Stored, changes, is_in_line, kept, vanished
 from catalog.models import Provider, Service, SyncRun
@@ -30,7 +31,7 @@ from wallet.money import LIMIT
 logger = logging.getLogger(__name__)
 
 # Raise it when rows are judged or priced differently: every list is then read again once.
-RULES = 1
+RULES = 2
 REFUSED_ROWS_KEPT = 200
 SAMPLES_KEPT = timedelta(days=90)
 
@@ -60,23 +61,29 @@ def sync_all(*, report: Report = noop) -> list[SyncRun]:
 
 
 def sync_provider(
-    provider: Provider, *, report: Report = noop, accepts_short: bool = False
+    provider: Provider,
+    *,
+    report: Report = noop,
+    accepts_short: bool = False,
+    expected: str = "",
 ) -> SyncRun:
     """Bring the catalogue in line with the provider's list, and return the record of it.
 
     Never raises for what the provider does: no usable answer is FAILED, a list that is empty or
     suddenly short is REFUSED (a short one unless someone `accepts_short`), and both change
-    nothing. Two syncs of one provider wait for each other and don't undo each other's work.
+    nothing. So is a list other than the `expected` one of a preview. Two syncs of one provider
+    wait for each other and don't undo each other's work.
     """
     run = SyncRun(provider=provider)
     try:
-        _sync(provider, run, report, accepts_short=accepts_short)
+        _sync(provider, run, report, accepts_short=accepts_short, expected=expected)
     except UpstreamError as error:
         run.outcome, run.note = SyncRun.Outcome.FAILED, explain(error)[:300]
     except ListRefused as refusal:
         run.outcome, run.note = SyncRun.Outcome.REFUSED, str(refusal)
-    run.finished_at = timezone.now()
-    run.save(force_insert=True)
+    if run.finished_at is None:
+        run.finished_at = timezone.now()
+        run.save(force_insert=True)
     logger.info("catalogue of provider %s: %s %s", provider.pk, run.outcome, run.note)
     return run
 
@@ -90,9 +97,13 @@ def explain(error: UpstreamError) -> str:
     return _("The provider gave no usable answer: %(reason)s") % {"reason": error}
 
 
-def _sync(provider: Provider, run: SyncRun, report: Report, *, accepts_short: bool) -> None:
+def _sync(
+    provider: Provider, run: SyncRun, report: Report, *, accepts_short: bool, expected: str
+) -> None:
     report(_("Fetching the list of %(provider)s") % {"provider": provider})
-    fetched = _fetch(provider)
+    fetched = fetch(provider)
+    if expected and fetched.fingerprint != expected:
+        raise ListRefused(_("The list has changed since the preview; look at it again."))
     listed = fetched.listed
     run.outcome = SyncRun.Outcome.UNCHANGED
     if listed is None:
@@ -108,11 +119,15 @@ def _sync(provider: Provider, run: SyncRun, report: Report, *, accepts_short: bo
     provider.catalogue_sha256 = fetched.fingerprint
 
 
-def _fetch(provider: Provider) -> Fetched:
+def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
+    """Ask the provider for its list; raises UpstreamError. Outside of any transaction.
+
+    The list that was applied last isn't read again, save `even_if_known`.
+    """
     with provider.client(rules={}) as client:
         body = client.services_body()
     fingerprint = _fingerprint(provider, body)
-    if fingerprint == provider.catalogue_sha256:
+    if fingerprint == provider.catalogue_sha256 and not even_if_known:
         return Fetched(fingerprint, None)
     return Fetched(fingerprint, judge_all(parse.catalogue(body)))
 
@@ -120,9 +135,17 @@ def _fetch(provider: Provider) -> Fetched:
 def _fingerprint(provider: Provider, body: bytes) -> str:
     """What the stored catalogue follows from, apart from what `reprice` takes care of."""
     terms = terms_of(provider)
-    numbers = (terms.exchange_rate, *terms.markups)
+    limits = terms.thresholds
+    numbers = (
+        terms.exchange_rate,
+        *terms.rules[0],
+        *terms.rules[1],
+        limits.cost_up,
+        limits.vanishing,
+    )
     plain = (None if number is None else number.normalize() for number in numbers)
-    prefix = " ".join(str(value) for value in (RULES, *plain))
+    flags = (limits.retyped, limits.renamed, limits.below_cost, *sorted(terms.kept))
+    prefix = " ".join(str(value) for value in (RULES, *plain, *flags))
     return hashlib.sha256(prefix.encode() + b"\n" + body).hexdigest()
 
 
@@ -136,25 +159,46 @@ def _apply(
     provider_id: int, run: SyncRun, listed: Judged, report: Report, *, accepts_short: bool
 ) -> None:
     """Write the differences, in one transaction that holds the provider's row."""
-    provider = Provider.objects.select_for_update(no_key=True).get(pk=provider_id)
+    provider = Provider.objects.locked(provider_id)
     stored = read_stored(provider_id)
+    terms = terms_of(provider)
     if not accepts_short:
-        _refuse_short(kept(stored, listed))
+        _refuse_short(kept(stored, listed), terms.thresholds.vanishing)
     add_categories(stored, {facts.category for facts in listed.facts.values()})
-    found = list(changes(stored, listed, terms_of(provider)))
+    found = list(changes(stored, listed, terms))
+    held = [change for change in found if change.reasons]
+    found = [change for change in found if not change.reasons]
     gone = [known.pk for known in vanished(stored, listed)]
     report(_("Writing %(count)s services") % {"count": len(found) + len(gone)})
     _insert(provider, stored, [change for change in found if change.known is None])
     _update(stored, [change for change in found if change.has_new_facts or change.has_new_price])
     _move(gone, [change.known.pk for change in found if change.known and change.has_returned])
     _count(run, found, listed)
-    run.vanished = len(gone)
-    if found or gone:  # else another sync, for which we waited, has done it all
-        run.outcome = SyncRun.Outcome.APPLIED
+    run.vanished, run.held = len(gone), len(held)
+    if not (found or gone or held):
+        return  # another sync, for which we waited, has done it all
+    run.outcome = SyncRun.Outcome.APPLIED
+    run.finished_at = timezone.now()
+    run.save(force_insert=True)
+    holds.drop_outdated(found)
+    holds.hold(held, run)
+    history.write(_history(found, gone), history.Cause(run=run))
 
 
-def _refuse_short(found: Kept) -> None:
-    if found.is_short:
+def _history(found: Iterable[Change], gone: Iterable[int]) -> Iterator[tuple[int, history.Fields]]:
+    for change in found:
+        if change.known is None:
+            continue
+        fields = history.fields_of(change)
+        if change.has_returned:
+            fields["is_present"] = [False, True]
+        yield change.known.pk, fields
+    for pk in gone:
+        yield pk, {"is_present": [True, False]}
+
+
+def _refuse_short(found: Kept, percent: Decimal) -> None:
+    if found.is_short(percent):
         raise ListRefused(
             _(
                 "Only %(left)s of %(before)s services are still listed and usable. "

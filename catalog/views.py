@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.requests import CustomerRequest, PageRequest
 from catalog.models import Favourite, Service
 from catalog.platforms import BY_KEY
+from catalog.rates import for_customer, priced
 from catalog.search import categories, on_sale, platforms, search
 from wallet.paging import PAGE_SIZE, key
 
@@ -35,6 +36,7 @@ def services(request: PageRequest) -> HttpResponse:
     if sort in _SORTS:
         found = found.order_by(*_SORTS[sort])
     page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    page.object_list = priced(page.object_list, request.user.pk)
     context: dict[str, Any] = {
         "page": page,
         "text": request.GET.get("q", ""),
@@ -54,6 +56,8 @@ def _found(request: PageRequest, favourites: set[int]) -> QuerySet[Service]:
     platform = BY_KEY.get(request.GET.get("platform", ""))
     text, category = request.GET.get("q", ""), key(request.GET.get("category"))
     found = search(text, category, platform)
+    if request.user.is_authenticated:
+        found = for_customer(found, request.user.pk)
     return found.filter(pk__in=favourites) if "favourites" in request.GET else found
 
 

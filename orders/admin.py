@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet, TextChoices
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -25,6 +25,7 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
 )
 
 from accounts.models import User
@@ -42,20 +43,25 @@ from accounts.staff import (
 )
 from catalog.admin import KINDS, UPSTREAM_REFUSALS, ProviderAdmin
 from catalog.models import ErrorRule, Provider
-from orders import canary, desk, following, gates, reconcile, requests
+from catalog.pricing import site_cost
+from orders import approvals, canary, desk, following, gates, reconcile, requests, timing
 from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.models import Attempt, Gate, Order, Request, Scan
+from orders.provider_pages import provider_sections
 from orders.states import Dispatch, Status
 from orders.timeline import lines
 from upstream.errors import Kind
 from upstream.verdicts import normalise
 from wallet.admin import REFUSALS as WALLET_REFUSALS
-from wallet.admin import entries_table
-from wallet.models import Entry
+from wallet.admin import WAITS, entries_table
+from wallet.ceilings import NotYours, refuse
+from wallet.models import Approval, Entry
 from wallet.money import LIMIT, STEP
 
 REFUSALS: Refusals = {NotPossible: str, **WALLET_REFUSALS, **UPSTREAM_REFUSALS}
+
+_NOT_YOURS = _("Only a second person with a high enough ceiling can decide this, and only once.")
 
 STATUS_COLOURS: dict[str, str] = {
     Status.PENDING: "info",
@@ -130,7 +136,23 @@ class CloseForm(ReasonForm):
     field_order = ["is_done", "reason"]
 
 
+class RefundCode(TextChoices):
+    """Why staff give money back; kept in front of the note."""
+
+    NOT_DELIVERED = "not delivered", _("not delivered")
+    DROPPED = "dropped", _("delivered and lost again")
+    SLOW = "too slow", _("too slow")
+    WRONG = "wrong order", _("wrong order")
+    GOODWILL = "goodwill", _("goodwill")
+
+
 class RefundForm(ReasonForm):
+    code = forms.ChoiceField(
+        label=_("Why"), choices=RefundCode.choices, required=False, widget=UnfoldAdminSelectWidget
+    )
+    is_undelivered = forms.BooleanField(
+        label=_("What was not delivered"), required=False, widget=UnfoldBooleanSwitchWidget
+    )
     amount = forms.DecimalField(
         label=_("Amount"),
         required=False,
@@ -141,7 +163,7 @@ class RefundForm(ReasonForm):
         help_text=_("Empty: all that is left."),
         widget=UnfoldAdminDecimalFieldWidget(attrs={"inputmode": "decimal", "step": "any"}),
     )
-    field_order = ["amount", "reason"]
+    field_order = ["code", "amount", "is_undelivered", "reason"]
 
     def facts(self) -> list[tuple[Any, Any]]:
         order: Order = self.target
@@ -149,7 +171,21 @@ class RefundForm(ReasonForm):
             (_("Charge"), figure(order.charge)),
             (_("Refunded"), figure(order.refunded)),
             (_("Left"), figure(left_of(order))),
+            (_("Not delivered"), figure(desk.undelivered(order))),
         ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("code") and cleaned.get("reason"):
+            cleaned["reason"] = f"{cleaned['code']}: {cleaned['reason']}"[:300]
+        if not cleaned.get("is_undelivered"):
+            return cleaned
+        if cleaned.get("amount") is not None:
+            self.add_error("amount", _("Either an amount or what was not delivered."))
+        cleaned["amount"] = desk.undelivered(self.target)
+        if not cleaned["amount"]:
+            self.add_error("is_undelivered", _("It is not known what was not delivered."))
+        return cleaned
 
     def clean_amount(self) -> Decimal | None:
         amount: Decimal | None = self.cleaned_data["amount"]
@@ -158,6 +194,30 @@ class RefundForm(ReasonForm):
                 _("There is only %(left)s left to refund.") % {"left": figure(left_of(self.target))}
             )
         return amount
+
+
+class CountsForm(ReasonForm):
+    start_count = forms.IntegerField(
+        label=_("Start count"), required=False, widget=UnfoldAdminTextInputWidget
+    )
+    remains = forms.IntegerField(
+        label=_("Remains"), required=False, min_value=0, widget=UnfoldAdminTextInputWidget
+    )
+    field_order = ["start_count", "remains", "reason"]
+
+    def prepare(self) -> None:
+        order: Order = self.target
+        self.initial = {"start_count": order.start_count, "remains": order.remains, **self.initial}
+
+
+class LossForm(ReasonForm):
+    def facts(self) -> list[tuple[Any, Any]]:
+        order: Order = self.target
+        return [
+            (_("Cost of 1000 now"), figure(cost_now(order))),
+            (_("Price of 1000"), figure(order.price_rate)),
+            (_("Charge"), figure(order.charge)),
+        ]
 
 
 class BindForm(ReasonForm):
@@ -193,6 +253,11 @@ class MeaningForm(DialogForm):
         ]
 
 
+def cost_now(order: Order) -> Decimal:
+    """What 1,000 units of its service would cost us if it were sent now."""
+    return site_cost(order.service.newest_cost_rate, order.provider.exchange_rate)
+
+
 def left_of(order: Order) -> Decimal:
     """What can still be refunded."""
     return Decimal(order.charge - order.refunded)
@@ -223,13 +288,27 @@ class AttentionFilter(DropdownFilter):  # type: ignore[misc] # unfold has no typ
     parameter_name = "attention"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:  # noqa: ARG002
-        return [("any", _("needs attention")), ("unknown", _("unconfirmed"))]
+        return [
+            ("any", _("needs attention")),
+            ("unknown", _("unconfirmed")),
+            ("stuck", _("stuck: older than its service's usual end")),
+            ("loss", _("held back: its cost has reached its price")),
+            ("charged_more", _("the provider charged more than expected")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:  # noqa: ARG002
         if self.value() == "any":
             return queryset.exclude(attention="")
         if self.value() == "unknown":
             return queryset.filter(dispatch=Dispatch.UNKNOWN)
+        if self.value() == "stuck":
+            return queryset.filter(pk__in=timing.stuck(timezone.now()).values("pk"))
+        if self.value() == "loss":
+            return queryset.exclude(attention="").filter(attention=Attention.LOSS)
+        if self.value() == "charged_more":
+            return queryset.filter(
+                status=Status.COMPLETED, upstream_charge__gt=F("expected_charge")
+            )
         return queryset
 
 
@@ -277,10 +356,10 @@ class OrderAdmin(ReadOnlyAdmin):
     list_disable_select_all = True
     actions = None
     actions_detail = (
-        "check_now", "refund", "refill", "cancel", "look_now", "bind_unknown", "refund_unknown",
+        "check_now", "send_at_loss", "refund", "refill", "cancel", "look_now", "set_counts", "bind_unknown", "refund_unknown",
         "resend_unknown", "explain", "acknowledge",
     )  # fmt: skip
-    change_form_outer_after_template = "admin/orders/order/sections.html"
+    change_form_outer_after_template = "admin/sections.html"
     fieldsets = (
         (
             None,
@@ -449,6 +528,24 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @dialog(
         Dialog(
+            title=_("Send in spite of the loss"),
+            button=_("Send it"),
+            permission="resolve",
+            icon="send",
+            form=LossForm,
+            is_dangerous=True,
+            text=_("The order waits because it would cost as much as it brings, or more."),
+            refusals=REFUSALS,
+        )
+    )
+    def send_at_loss(self, request: HttpRequest, form: LossForm, order: Order) -> Any:
+        desk.send_at_loss(
+            order_id=order.pk, reason=form.cleaned_data["reason"], actor=staff_member(request)
+        )
+        return _("The order waits to be sent.")
+
+    @dialog(
+        Dialog(
             title=_("Refund"),
             button=_("Refund"),
             permission="refund",
@@ -459,14 +556,37 @@ class OrderAdmin(ReadOnlyAdmin):
         )
     )
     def refund(self, request: HttpRequest, form: RefundForm, order: Order) -> Any:
-        entry = desk.refund(
-            order_id=order.pk,
+        entry = approvals.refund_or_ask(
+            order,
             amount=form.cleaned_data["amount"],
             reason=form.cleaned_data["reason"],
             actor=staff_member(request),
             token=form.cleaned_data["token"],
         )
+        if entry is None:
+            return WAITS
         return _("%(amount)s refunded.") % {"amount": figure(entry.amount)}
+
+    @dialog(
+        Dialog(
+            title=_("Set counts"),
+            button=_("Set"),
+            permission="refund",
+            icon="pin",
+            form=CountsForm,
+            text=_("Corrects start count and remains; no money moves."),
+            refusals=REFUSALS,
+        )
+    )
+    def set_counts(self, request: HttpRequest, form: CountsForm, order: Order) -> Any:
+        desk.set_counts(
+            order_id=order.pk,
+            start_count=form.cleaned_data["start_count"],
+            remains=form.cleaned_data["remains"],
+            reason=form.cleaned_data["reason"],
+            actor=staff_member(request),
+        )
+        return _("The counts are set.")
 
     @dialog(
         Dialog(
@@ -626,10 +746,14 @@ def _possible(order: Order) -> set[str]:
     names = {"explain"} if unrecognised(order) else set()
     if order.dispatch == Dispatch.UNKNOWN:
         return names | {"look_now", "bind_unknown", "refund_unknown", "resend_unknown"}
-    if order.attention:
+    if order.attention == Attention.LOSS and order.dispatch == Dispatch.QUEUED:
+        names.add("send_at_loss")
+    elif order.attention:
         names.add("acknowledge")
     if order.upstream_id:
         names.add("check_now")
+    if order.dispatch == Dispatch.ACCEPTED:
+        names.add("set_counts")
     if left_of(order) > 0 and order.dispatch == Dispatch.ACCEPTED:
         names.add("refund")
     if not requests.refill_refusal(order, now):
@@ -812,6 +936,77 @@ class RequestAdmin(ReadOnlyAdmin):
         return _("The request is settled.")
 
 
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    """What waits for a second person; nobody approves their own."""
+
+    list_display = ("kind", "amount_column", "account", "order_link", "reason", "requested_by",
+                    "requested_at", "state_column", "decided_by")  # fmt: skip
+    list_select_related = ("account__user", "requested_by", "decided_by")
+    list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter))
+    fields = (("kind", "amount_column"), "account", "order_link", "reason",
+              ("requested_by", "requested_at"), "state", ("decided_by", "decided_at"))  # fmt: skip
+    readonly_fields = ("amount_column", "order_link")
+    actions_detail = ("approve", "refuse")
+
+    def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        approval = self.get_object(request, obj) if isinstance(obj, str) else obj
+        if approval is not None and approval.requested_by_id == request.user.pk:
+            return False
+        return request.user.has_perm("wallet.change_approval")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Nothing to press when it is decided, or one's own."""
+        approval = self.get_object(request, str(object_id))
+        if approval is None or approval.state != Approval.State.OPEN:
+            return []
+        if not self.has_decide_permission(request, approval):
+            return []
+        return super().get_actions_detail(request, object_id)
+
+    @column(_("amount"))
+    def amount_column(self, approval: Approval) -> str:
+        return figure(approval.amount)
+
+    @column(_("order"))
+    def order_link(self, approval: Approval) -> Any:
+        if approval.order_number is None:
+            return "–"
+        page = reverse("admin:orders_order_change", args=[approval.order_number])
+        return format_html('<a class="underline" href="{}">#{}</a>', page, approval.order_number)
+
+    @column(_("state"), label={"open": "warning", "approved": "success", "refused": "danger"})
+    def state_column(self, approval: Approval) -> tuple[str, Any]:
+        return approval.state, approval.get_state_display()
+
+    @dialog(
+        Dialog(
+            title=_("Approve"),
+            button=_("Approve and pay"),
+            permission="decide",
+            icon="check",
+            is_dangerous=True,
+            refusals={**REFUSALS, NotYours: lambda _exc: _NOT_YOURS},
+        )
+    )
+    def approve(self, request: HttpRequest, form: Any, approval: Approval) -> Any:  # noqa: ARG002
+        entry = approvals.approve(approval.pk, staff_member(request))
+        return _("%(amount)s paid.") % {"amount": figure(entry.amount)}
+
+    @dialog(
+        Dialog(
+            title=_("Refuse"),
+            button=_("Refuse"),
+            permission="decide",
+            icon="block",
+            refusals={NotYours: lambda _exc: _NOT_YOURS},
+        )
+    )
+    def refuse(self, request: HttpRequest, form: Any, approval: Approval) -> Any:  # noqa: ARG002
+        refuse(approval.pk, staff_member(request))
+        return _("Refused; nothing was paid.")
+
+
 class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
     """Whether orders go to this provider now. Pausing is done by the page's buttons."""
 
@@ -851,6 +1046,7 @@ class ScanInline(StackedInline):  # type: ignore[misc] # unfold has no types
 class SendingProviderAdmin(ProviderAdmin):
     """Providers, with whether orders may be sent to them."""
 
+    change_form_outer_after_template = "admin/sections.html"
     inlines = (GateInline, ScanInline)
     list_display = (*ProviderAdmin.list_display, "sending")
     list_select_related = ("gate",)
@@ -862,6 +1058,18 @@ class SendingProviderAdmin(ProviderAdmin):
         if gate is None or not gate.pause:
             return "on", _("on")
         return "off", gate.get_pause_display()
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        provider = self.get_object(request, object_id) if object_id else None
+        sections = provider_sections(provider) if provider else []
+        context = {"sections": sections, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
 
     def has_pause_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return request.user.has_perm("orders.pause_gate")

@@ -81,7 +81,7 @@ def _answer(request: HttpRequest) -> HttpResponse:
     key = authenticate(fields.pop("key", "").strip(), client_address(request))
     action = fields.get("action", "").strip()
     if action == "services":
-        return price_list.response(request)
+        return price_list.response(request, key.user_id)
     if action not in ACTIONS:
         raise Refused(BAD_REQUEST)
     return JsonResponse(ACTIONS[action](key, fields), safe=False)

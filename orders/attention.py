@@ -16,6 +16,7 @@ class Attention(models.TextChoices):
     LATE_REVERSAL = "late_reversal", _("Refunded after it had been final")
     STUCK = "stuck", _("Not finished after 90 days; no longer checked")
     PARTS_MISSING = "parts_missing", _("The provider does not list every part order")
+    LOSS = "loss", _("Not sent: its cost has reached its price")
     PART_TAKEN = "part_taken", _("A part order's ID belongs to another order")
 
 

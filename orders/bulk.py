@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from django.utils.translation import gettext as _
 
 from catalog.models import Service
+from catalog.rates import for_customer
 from catalog.rules import Rules, read_rules
 from orders.errors import InvalidOrder, NotOnSale
 from orders.models import Order
@@ -56,15 +57,14 @@ def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:
 
     A service twice on one link is refused, in the list and against the customer's active orders.
     """
-    services = Service.objects.select_related("provider", "category").in_bulk(
-        {each.service_id for each in wanted}
-    )
+    on_offer = Service.objects.select_related("provider", "category")
+    services = for_customer(on_offer, customer_id).in_bulk({each.service_id for each in wanted})
     active = _active(customer_id, wanted)
     rules = read_rules()
     found: list[Quote | str] = []
     for each in wanted:
         pair = (each.service_id, each.link)
-        answer = _quoted(services.get(each.service_id), each.values, rules)
+        answer = _quoted(services.get(each.service_id), each.values, customer_id, rules)
         if isinstance(answer, Quote) and pair in active:
             answer = _already(active[pair])
         if isinstance(answer, Quote):
@@ -89,11 +89,13 @@ def _already(order_id: int) -> str:
     }
 
 
-def _quoted(service: Service | None, values: Mapping[str, str], rules: Rules) -> Quote | str:
+def _quoted(
+    service: Service | None, values: Mapping[str, str], customer_id: int, rules: Rules
+) -> Quote | str:
     if service is None:
         return _("There is no such service.")
     try:
-        return quote(service, values, rules)
+        return quote(service, values, customer_id, rules)
     except NotOnSale:
         return _("This service is not on sale now.")
     except InvalidOrder as exc:

@@ -18,6 +18,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from catalog.models import Provider
+from catalog.pricing import is_loss, site_cost
 from orders import gates
 from orders.models import Attempt, Order
 from orders.states import Dispatch, Outcome
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 CLAIM_LEASE = timedelta(seconds=20)
 # How long an order that must not run beside another on its link stands aside.
 ASIDE = timedelta(seconds=5)
+# An order that would be sent at a loss; it is looked at again this often.
+LOSS = "loss"
+LOSS_RECHECK = timedelta(minutes=15)
 # How far a worker looks down the queue past orders that stand aside.
 _LOOK_AHEAD = 50
 
@@ -84,6 +88,8 @@ def claim(order_id: int) -> Claim | None:
     if (order.service_id, order.link) in busy:
         _due().filter(pk=order_id).update(not_before=Now() + ASIDE)
         return None
+    if _is_held_back(order):
+        return None
     return _take(order, view)
 
 
@@ -96,21 +102,25 @@ def claim_next(provider_id: int) -> Claim | None:
     if gates.refusal(view, in_flight=len(busy)):
         return None
     queue = _due().filter(provider_id=provider_id, provider__is_enabled=True).order_by("pk")
+    for _ in range(_LOOK_AHEAD):
+        order = _first_free(queue, busy)
+        if order is None:
+            return None
+        if not _is_held_back(order):
+            return _take(order, view)
+    return None
+
+
+def _first_free(queue: QuerySet[Order], busy: list[tuple[int, str]]) -> Order | None:
+    """The first order of another link than those under way; the ones before it stand aside."""
     first = queue.first()
     if first is None or (first.service_id, first.link) not in busy:
-        return _take(first, view) if first else None
-    return _take_behind(queue, busy, view)
-
-
-def _take_behind(
-    queue: QuerySet[Order], busy: list[tuple[int, str]], view: gates.View
-) -> Claim | None:
-    """The first order of another link than those under way; the ones before it stand aside."""
+        return first
     ahead = queue.values_list("pk", "service_id", "link")[:_LOOK_AHEAD]
     aside = []
     for pk, service_id, link in ahead:
         if (service_id, link) not in busy:
-            return _take(_due().get(pk=pk), view)
+            return _due().get(pk=pk)
         aside.append(pk)
     Order.objects.filter(pk__in=aside, dispatch=Dispatch.QUEUED).update(not_before=Now() + ASIDE)
     return None
@@ -120,6 +130,25 @@ def _due() -> QuerySet[Order]:
     return Order.objects.select_related("provider", "service").filter(
         dispatch=Dispatch.QUEUED, not_before__lte=Now()
     )
+
+
+def _is_held_back(order: Order) -> bool:
+    """Keep an order whose cost has reached its price meanwhile, and tell staff both figures.
+
+    It is looked at again after a while: the cost may fall, and then the order goes out by itself.
+    """
+    cost = site_cost(order.service.newest_cost_rate, order.provider.exchange_rate)
+    tolerance = order.provider.loss_tolerance
+    if order.may_lose or not is_loss(cost=cost, price=order.price_rate, tolerance=tolerance):
+        return False
+    Order.objects.filter(pk=order.pk, dispatch=Dispatch.QUEUED).update(
+        not_before=Now() + LOSS_RECHECK, waiting_for=LOSS, attention=LOSS
+    )
+    if order.waiting_for != LOSS:
+        record(order, Code.WAITING)
+        record(order, Code.HELD_BACK, cost=f"{cost:f}", price=f"{order.price_rate:f}")
+        logger.warning("held back, its cost reaches its price: order=%s", order.pk)
+    return True
 
 
 def _refusal(provider: Provider, view: gates.View, in_flight: int) -> str:

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from orders.attention import Attention
 from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.models import Attempt, Order, Request
@@ -19,6 +20,7 @@ from orders.timeline import Code, record
 from orders.wakeups import kick
 from wallet.errors import InvalidAmount
 from wallet.models import Entry
+from wallet.money import ZERO, round_money
 
 RESEND_AFTER = timedelta(minutes=10)
 
@@ -52,6 +54,24 @@ def refund(
     if given == left and order.dispatch in _UNSENT:
         raise NotPossible(_("Cancel or decide an order that may yet be sent; don't refund it."))
     return _give(locked, given, reference, actor, note)
+
+
+@transaction.atomic
+def send_at_loss(*, order_id: int, reason: str, actor: User) -> None:
+    """Send an order that is held back because its cost has reached its price, loss or not.
+
+    Raises NotPossible when it isn't held back any more.
+    """
+    note = _reason(reason)
+    order = lock_order(order_id).order
+    if order.dispatch != Dispatch.QUEUED or order.attention != Attention.LOSS:
+        raise NotPossible(_("The order is not held back any more."))
+    order.may_lose = True
+    order.attention = order.waiting_for = ""
+    order.not_before = timezone.now()
+    order.save(update_fields=["may_lose", "attention", "waiting_for", "not_before"])
+    record(order, Code.RESOLVED, actor=actor, action="send", reason=note)
+    transaction.on_commit(partial(kick, order.pk), robust=True)
 
 
 @transaction.atomic
@@ -124,6 +144,41 @@ def resend_unknown(*, order_id: int, reason: str, actor: User) -> None:
     order.save(update_fields=["dispatch", "not_before", "sent_at", "attention", "waiting_for"])
     record(order, Code.RESOLVED, actor=actor, action="resend", reason=note)
     transaction.on_commit(partial(kick, order.pk), robust=True)
+
+
+def undelivered(order: Order) -> Decimal:
+    """What the part that was not delivered cost, less what was refunded; 0 when nobody knows."""
+    if order.remains is None or order.remains <= 0:
+        return ZERO
+    charge: Decimal = order.charge
+    part = charge * min(order.remains, order.quantity) / order.quantity
+    refunded: Decimal = order.refunded
+    return max(round_money(part, up=False) - refunded, ZERO)
+
+
+@transaction.atomic
+def set_counts(
+    *, order_id: int, start_count: int | None, remains: int | None, reason: str, actor: User
+) -> None:
+    """Correct what the provider said of the start count and of what remains; no money moves.
+
+    A running order's next answer from the provider overwrites it. Raises NotPossible for an order
+    that isn't at a provider, or more remaining than was ordered.
+    """
+    note = _reason(reason)
+    order = lock_order(order_id).order
+    if order.dispatch not in {Dispatch.ACCEPTED, Dispatch.CHILD}:
+        raise NotPossible(_("The order is not at a provider."))
+    if remains is not None and remains > order.quantity:
+        raise NotPossible(_("No more can remain than was ordered."))
+    before = {"start_count": order.start_count, "remains": order.remains}
+    order.start_count, order.remains = start_count, remains
+    order.save(update_fields=["start_count", "remains"])
+    record(
+        order, Code.RESOLVED, actor=actor, action="set_counts", reason=note,
+        start_count=f"{before['start_count']} → {start_count}",
+        remains=f"{before['remains']} → {remains}",
+    )  # fmt: skip
 
 
 @transaction.atomic

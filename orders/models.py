@@ -76,6 +76,8 @@ class Order(models.Model):
     quantity = models.BigIntegerField(_("quantity"))
 
     price_rate = RateField(_("price per 1000"))
+    # Somebody allowed its price to fall below cost, or its sending in spite of the loss.
+    may_lose = models.BooleanField(_("may be a loss"), default=False, editable=False)
     charge = MoneyField(_("charge"))
     refunded = MoneyField(_("refunded"), default=0)
     # In the site's currency, by the exchange rate of the moment of sale.
@@ -152,6 +154,12 @@ class Order(models.Model):
             ),
             models.Index(
                 fields=["provider", "sent_at"], condition=~Q(upstream_id=""), name="order_sent"
+            ),
+            models.Index(fields=["created_at"], name="order_by_day"),
+            models.Index(
+                fields=["-id"],
+                condition=Q(status="completed", upstream_charge__gt=F("expected_charge")),
+                name="order_charged_more",
             ),
         ]
         constraints = [
@@ -568,6 +576,71 @@ class BackupMark(models.Model):
 
     def __str__(self) -> str:
         return str(self.number)
+
+
+class ServiceTiming(models.Model):
+    """How long a service's orders took from sending to completion, by its own last orders."""
+
+    service = models.OneToOneField(
+        Service, models.CASCADE, related_name="timing", verbose_name=_("service")
+    )
+    sample = models.IntegerField(_("orders"))
+    median = models.DurationField(_("median"))
+    p95 = models.DurationField(_("95 %"))
+    updated_at = models.DateTimeField(_("reckoned"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("service's time")
+        verbose_name_plural = _("services' times")
+
+    def __str__(self) -> str:
+        return f"{self.service_id}: {self.median}"
+
+
+class DailySales(models.Model):
+    """What the orders placed on one UTC day came to, for the site or one part of it.
+
+    Made from the orders' rows by `orders.sales` and made again whenever they change; revenue less
+    refunds is what the ledger says of those orders, to the cent.
+    """
+
+    class Part(models.TextChoices):
+        SITE = "site", _("site")
+        SERVICE = "service", _("service")
+        CATEGORY = "category", _("category")
+        PROVIDER = "provider", _("provider")
+        CUSTOMER = "customer", _("customer")
+
+    day = models.DateField(_("day"))
+    part = models.CharField(_("part"), max_length=8, choices=Part.choices)
+    key = models.BigIntegerField(default=0)
+    orders = models.IntegerField(_("orders"))
+    revenue = MoneyField(_("revenue"))
+    refunds = MoneyField(_("refunds"))
+    cost = MoneyField(_("cost"))
+
+    class Meta:
+        verbose_name = _("day's sales")
+        verbose_name_plural = _("daily sales")
+        constraints = [
+            models.UniqueConstraint(fields=["part", "day", "key"], name="daily_sales_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.part} {self.key}"
+
+
+class SalesMark(models.Model):
+    """Up to where the ledger is in the daily sales, in one row."""
+
+    entry_id = models.BigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("mark of the daily sales")
+        verbose_name_plural = _("marks of the daily sales")
+
+    def __str__(self) -> str:
+        return str(self.entry_id)
 
 
 class ApiAdd(models.Model):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from django.core.cache import cache
@@ -14,7 +15,8 @@ from django.utils.http import parse_etags
 from redis.exceptions import RedisError
 
 from catalog.models import Service
-from catalog.version import version
+from catalog.rates import for_customer, rate_for
+from catalog.version import version_for
 from orders.api_status import plain
 from upstream.order_types import find_type
 
@@ -31,9 +33,9 @@ class Prepared:
     etag: str
 
 
-def response(request: HttpRequest) -> HttpResponse:
+def response(request: HttpRequest, customer_id: int) -> HttpResponse:
     """The list as this client can read it; 304 without a body when it has this very list."""
-    prepared = current()
+    prepared = current(customer_id)
     answer: HttpResponse
     if _has(request, prepared.etag):
         answer = HttpResponseNotModified()
@@ -49,9 +51,16 @@ def response(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-def current() -> Prepared:
-    """The list of what is on sale now: from the cache while the catalogue is unchanged."""
-    place = f"api-services-{version()}"
+def current(customer_id: int | None = None) -> Prepared:
+    """The list of what is on sale now: from the cache while the catalogue is unchanged.
+
+    A customer who pays other prices gets a list of their own, made anew each time: more than the
+    catalogue decides about it.
+    """
+    state, has_own_prices = version_for(customer_id)
+    if has_own_prices:
+        return prepare(customer_id)
+    place = f"api-services-{state}"
     try:
         found: Prepared | None = cache.get(place)
         if found is None:
@@ -62,27 +71,33 @@ def current() -> Prepared:
     return found
 
 
-def prepare() -> Prepared:
+def prepare(customer_id: int | None = None) -> Prepared:
     """Make the list from the database, with one query."""
-    body = json.dumps(rows(), ensure_ascii=False, separators=(",", ":")).encode()
+    body = json.dumps(rows(customer_id), ensure_ascii=False, separators=(",", ":")).encode()
     etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     return Prepared(body, gzip.compress(body, compresslevel=6, mtime=0), etag)
 
 
-def rows() -> list[dict[str, Any]]:
-    """What is on sale, with the fields and types that API v2 gives them."""
+def rows(customer_id: int | None = None) -> list[dict[str, Any]]:
+    """What is on sale, with the fields and types that API v2 gives them, at the customer's prices."""
     on_sale = Service.objects.on_sale().select_related("category")
-    return [_row(service) for service in on_sale if find_type(service.order_type)]
+    if customer_id is None:
+        return [_row(each, each.price_rate) for each in on_sale if find_type(each.order_type)]
+    return [
+        _row(each, rate_for(customer_id, each).rate)
+        for each in for_customer(on_sale, customer_id)
+        if find_type(each.order_type)
+    ]
 
 
-def _row(service: Service) -> dict[str, Any]:
+def _row(service: Service, rate: Decimal) -> dict[str, Any]:
     order_type = find_type(service.order_type)
     row = {
         "service": service.pk,
         "name": service.title,
         "type": order_type.name if order_type else service.type,
         "category": service.category.title,
-        "rate": plain(service.price_rate),
+        "rate": plain(rate),
         "min": str(service.min_quantity),
         "max": str(service.max_quantity),
         "refill": service.refill,

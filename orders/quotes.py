@@ -9,9 +9,11 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.models import User
 from catalog import pricing
 from catalog.models import Service
 from catalog.platforms import evident_platform, wrong_host
+from catalog.rates import rate_for
 from catalog.rules import NO_RULES, Rules
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
@@ -70,6 +72,7 @@ class Quote:
 
     service: Service
     units: int
+    rate: pricing.CustomerRate
     charge: Decimal
     cost: Decimal
     expected_charge: Decimal
@@ -98,11 +101,17 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
     return filled
 
 
-def quote(service: Service, values: Mapping[str, str], rules: Rules = NO_RULES) -> Quote:
+def quote(
+    service: Service,
+    values: Mapping[str, str],
+    customer: User | int | None = None,
+    rules: Rules = NO_RULES,
+) -> Quote:
     """Reckon an order of this service on the server; nothing of the price comes from `values`.
 
-    `rules` are what the operator refuses, from `catalog.rules.read_rules`.
-    Raises InvalidOrder with a sentence per field, or NotOnSale.
+    Without a customer (or the number of one) by the list prices; `rules` are what the operator
+    refuses, from `catalog.rules.read_rules`. Raises InvalidOrder with a sentence per field, or
+    NotOnSale, also when the order would be sold at a loss.
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
@@ -111,13 +120,19 @@ def quote(service: Service, values: Mapping[str, str], rules: Rules = NO_RULES) 
     if errors:
         raise InvalidOrder(errors)
     flat = filled.order_type.units_by is Units.FLAT
-    cost_rate = pricing.site_cost(service.cost_rate, service.provider.exchange_rate)
+    rate = rate_of(service, customer)
+    cost_rate = pricing.site_cost(service.newest_cost_rate, service.provider.exchange_rate)
+    if not rate.is_below_floor and pricing.is_loss(
+        cost=cost_rate, price=rate.rate, tolerance=service.provider.loss_tolerance
+    ):
+        raise NotOnSale("this service would be sold at a loss")
     found = Quote(
         service=service,
         units=filled.units,
-        charge=pricing.charge(service.price_rate, filled.units, flat=flat),
+        rate=rate,
+        charge=pricing.charge(rate.rate, filled.units, flat=flat),
         cost=pricing.charge(cost_rate, filled.units, flat=flat),
-        expected_charge=_expected(service.cost_rate, filled.units, flat=flat),
+        expected_charge=_expected(service.newest_cost_rate, filled.units, flat=flat),
         parameters=filled.parameters,
         link=filled.link,
         order_type=filled.order_type.key,
@@ -136,6 +151,13 @@ def _refused(service: Service, filled: Filled, rules: Rules) -> dict[str, str]:
         return {"link": sentence % {"platform": platform.name, "host": host}}
     found = rules.refusal(filled.parameters)
     return {found[0]: found[1]} if found else {}
+
+
+def rate_of(service: Service, customer: User | int | None) -> pricing.CustomerRate:
+    """What 1,000 units cost this customer, or anybody when there is none."""
+    if customer is None:
+        return pricing.CustomerRate(service.price_rate, "list", False)
+    return rate_for(customer, service)
 
 
 def is_on_sale(service: Service) -> bool:

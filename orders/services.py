@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
+from catalog.rates import for_customer
 from catalog.rules import read_rules
 from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
 from orders.errors import DuplicateLink, InvalidLines, PriceChanged, TokenReused
@@ -50,8 +51,9 @@ def place_order(
             first = _similar(customer, service, filled, client_token)
             if first is not None and first.client_token == client_token:
                 return _same(first, service, filled)
-            current = Service.objects.select_related("provider", "category").get(pk=service.pk)
-            agreed = quote(current, values, read_rules())
+            found = Service.objects.select_related("provider", "category")
+            current = for_customer(found, customer.pk).get(pk=service.pk)
+            agreed = quote(current, values, customer, read_rules())
             if seen_charge is not None and seen_charge != agreed.charge:
                 raise PriceChanged(seen=seen_charge, now=agreed.charge)
             if first is not None and not allow_duplicate:
@@ -109,7 +111,8 @@ def _order(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order
         link=agreed.link,
         parameters=agreed.parameters,
         quantity=agreed.units,
-        price_rate=agreed.service.price_rate,
+        price_rate=agreed.rate.rate,
+        may_lose=agreed.rate.is_below_floor,
         charge=agreed.charge,
         cost=agreed.cost,
         exchange_rate=provider.exchange_rate,
@@ -188,8 +191,12 @@ def withdraw(order_id: int, *, actor: User | None) -> bool:
     order.status = Status.CANCELED
     order.finished_at = timezone.now()
     order.lease_until = None
-    order.waiting_for = ""
-    order.save(update_fields=["dispatch", "status", "finished_at", "lease_until", "waiting_for"])
+    order.waiting_for = order.attention = ""
+    order.save(
+        update_fields=[
+            "dispatch", "status", "finished_at", "lease_until", "waiting_for", "attention",
+        ]
+    )  # fmt: skip
     attempts.filter(outcome=Outcome.CLAIMED).update(
         outcome=Outcome.NOT_SENT, reason="withdrawn", finished_at=timezone.now()
     )

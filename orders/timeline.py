@@ -37,6 +37,7 @@ class Code(models.TextChoices):
     RESOLVED = "resolved", _("Settled by staff")
     LATE_ANSWER = "late_answer", _("An answer arrived late")
     NOTE = "note", _("Note")
+    HELD_BACK = "held_back", _("Not sent: its cost has reached its price")
 
 
 # What only staff see: it names providers' answers, attempts or people.
@@ -49,6 +50,7 @@ STAFF_ONLY = {
     Code.RESOLVED,
     Code.LATE_ANSWER,
     Code.NOTE,
+    Code.HELD_BACK,
 }
 
 

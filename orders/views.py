@@ -12,8 +12,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts.models import User
 from accounts.requests import CustomerRequest
 from catalog.models import Favourite, Service
+from catalog.rates import for_customer, priced, rate_for
 from catalog.rules import read_rules
 from catalog.search import categories, on_sale, search
 from catalog.views import MOST_CATEGORIES
@@ -38,6 +40,7 @@ from wallet.paging import PAGE_SIZE, key
 class Draft:
     """An order being written: what the page shows, and what came of trying to place it."""
 
+    customer: User
     service: Service
     form: OrderForm
     token: uuid.UUID
@@ -52,6 +55,11 @@ class Draft:
     def times(self) -> ServiceTimes | None:
         """How long it typically takes, when enough of our own orders say so."""
         return ServiceTimes.objects.filter(service_id=self.service.pk).first()
+
+    @property
+    def rate(self) -> Decimal:
+        """What 1,000 units (or the package) cost this customer."""
+        return rate_for(self.customer, self.service).rate
 
     @property
     def is_flat(self) -> bool:
@@ -88,7 +96,7 @@ def new(request: CustomerRequest) -> HttpResponse:
     number = key(request.GET.get("service"))
     if number is None:
         return render(request, "orders/choose.html", _results(request, with_categories=True))
-    service = _service(number)
+    service = _service(request, number)
     if service is None:
         messages.error(request, _("This service is not on sale now. Choose another one."))
         return redirect("orders:new")
@@ -107,7 +115,7 @@ def results(request: CustomerRequest) -> HttpResponse:
 @require_POST
 def quoted(request: CustomerRequest) -> HttpResponse:
     """The receipt for what is in the form now, fetched while typing. Nothing is placed."""
-    service = _service(key(request.POST.get("service")))
+    service = _service(request, key(request.POST.get("service")))
     if service is None:
         return HttpResponse(_("This service is not on sale now."))
     draft = _draft(request, service)
@@ -119,11 +127,12 @@ def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, An
     text, category = request.GET.get("q", ""), key(request.GET.get("category"))
     context: dict[str, Any] = {"text": text, "category": category}
     if text.strip() or category is not None:
-        found = list(search(text, category)[: PAGE_SIZE + 1])
-        context |= {"found": found[:PAGE_SIZE], "has_more": len(found) > PAGE_SIZE}
+        found = list(for_customer(search(text, category), request.user.pk)[: PAGE_SIZE + 1])
+        shown = priced(found[:PAGE_SIZE], request.user.pk)
+        context |= {"found": shown, "has_more": len(found) > PAGE_SIZE}
     else:
-        context["recent"] = _recent(request.user.pk)
-        context["kept"] = _kept(request.user.pk)
+        context["recent"] = priced(_recent(request.user.pk), request.user.pk)
+        context["kept"] = priced(_kept(request.user.pk), request.user.pk)
     if with_categories:
         context["categories"] = categories(MOST_CATEGORIES)
     return context
@@ -133,20 +142,22 @@ def _recent(customer_id: int) -> list[Service]:
     """The services of the customer's latest orders that are still sold, each once."""
     latest = Order.objects.of(customer_id).order_by("-pk").values_list("service_id", flat=True)[:50]
     wanted = list(dict.fromkeys(latest))[:6]
-    found = {service.pk: service for service in on_sale().filter(pk__in=wanted)}
+    chosen = for_customer(on_sale(), customer_id).filter(pk__in=wanted)
+    found = {service.pk: service for service in chosen}
     return [found[number] for number in wanted if number in found]
 
 
 def _kept(customer_id: int) -> list[Service]:
     """The favourites that are on sale now."""
     mine = Favourite.objects.filter(user_id=customer_id).values("service_id")
-    return list(on_sale().filter(pk__in=mine)[:12])
+    return list(for_customer(on_sale(), customer_id).filter(pk__in=mine)[:12])
 
 
-def _service(number: int | None) -> Service | None:
+def _service(request: CustomerRequest, number: int | None) -> Service | None:
     if number is None:
         return None
-    service = on_sale().select_related("provider").filter(pk=number).first()
+    found = for_customer(on_sale().select_related("provider"), request.user.pk)
+    service = found.filter(pk=number).first()
     return service if service and order_type_of(service) else None
 
 
@@ -166,6 +177,7 @@ def _draft(
     assert order_type is not None  # noqa: S101 - `_service` leaves out unknown types
     typed = request.POST if request.method == "POST" else None
     return Draft(
+        customer=request.user,
         service=service,
         form=OrderForm(service, order_type, typed, initial),
         token=token_of(request.POST.get("token")),
@@ -192,7 +204,7 @@ def seen_charge(text: str | None) -> Decimal | None:
 
 def _try_quote(draft: Draft) -> None:
     try:
-        draft.quote = quote(draft.service, draft.form.values(), read_rules())
+        draft.quote = quote(draft.service, draft.form.values(), draft.customer, read_rules())
     except InvalidOrder as exc:
         draft.field_errors = exc.errors
     except NotOnSale:
@@ -200,7 +212,7 @@ def _try_quote(draft: Draft) -> None:
 
 
 def _submit(request: CustomerRequest) -> HttpResponse:
-    service = _service(key(request.POST.get("service")))
+    service = _service(request, key(request.POST.get("service")))
     if service is None:
         messages.error(request, _("This service is not on sale now. Choose another one."))
         return redirect("orders:new")

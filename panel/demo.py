@@ -31,6 +31,7 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
         SITE_NAME="Demo panel",
         CURRENCY="USD",
         MARKUP_PERCENT="50",
+        REQUIRE_STAFF_2FA="0",
         ALLOW_PRIVATE_UPSTREAM="1",
         POLL_YOUNG_SECONDS="2",
         EMAIL_URL="consolemail://",

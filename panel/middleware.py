@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+from allauth.mfa.utils import is_mfa_enabled
 from csp.constants import NONCE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.conf import settings
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from accounts import trace
 
@@ -45,3 +49,19 @@ class AdminContentPolicy:
         if request.path.startswith(reverse("admin:index")):
             response._csp_replace = _ADMIN
         return response  # type: ignore[no-any-return]
+
+
+class StaffTwoFactor:
+    """Keep the admin from staff without a second factor, and lead them to where they set it up."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not settings.REQUIRE_STAFF_2FA or not request.path.startswith(reverse("admin:index")):
+            return self.get_response(request)
+        user = request.user
+        if not (user.is_authenticated and user.is_staff) or is_mfa_enabled(user):
+            return self.get_response(request)
+        messages.warning(request, _("Staff sign in with two factors: set up an app first."))
+        return redirect("mfa_activate_totp")

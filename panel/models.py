@@ -18,6 +18,7 @@ class Job(models.Model):
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
         ordering = ["name"]
+        permissions = [("run_job", "Can run a job now")]
 
     def __str__(self) -> str:
         return self.name

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts import mail
-from catalog import sync
+from catalog import history, sync
 from catalog.services import ensure_first_provider
 from orders import (
     api_add,
@@ -21,7 +21,9 @@ from orders import (
     reconcile,
     requests,
     restore,
+    sales,
     times,
+    timing,
 )
 from panel import alerts
 from panel.jobs import run_job
@@ -120,6 +122,22 @@ def _send_mails() -> str:
     return sentence(mail.send_due())
 
 
+def _roll_up_sales() -> str:
+    return f"{sales.roll_up()} days"
+
+
+def _heal_sales() -> str:
+    return f"{sales.heal(timezone.now())} days differed"
+
+
+def _time_services() -> str:
+    return f"{timing.measure(timezone.now())} services"
+
+
+def _prune_history() -> str:
+    return f"{history.prune(timezone.now())} changes forgotten"
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -134,4 +152,8 @@ WORK: dict[str, Callable[[], str]] = {
     "check_ledger": _check_ledger,
     "send_mails": _send_mails,
     "refresh_times": _refresh_times,
+    "roll_up_sales": _roll_up_sales,
+    "heal_sales": _heal_sales,
+    "time_services": _time_services,
+    "prune_history": _prune_history,
 }

@@ -62,6 +62,8 @@ TERMS_PATH = env.text("TERMS_PATH")
 if TERMS_PATH and not Path(TERMS_PATH).is_file():
     raise ImproperlyConfigured("TERMS_PATH must be the path of a text file")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
+# For how many days the changes of services are kept (0: for ever).
+PRICE_HISTORY_DAYS = env.number("PRICE_HISTORY_DAYS", 730, high=36_500)
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
 UPSTREAM_API_KEY = env.text("UPSTREAM_API_KEY")
@@ -139,11 +141,12 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.PersonalLocaleMiddleware",
-    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "accounts.middleware.StaffTwoFactorMiddleware",
+    "accounts.viewing.LookAtCustomer",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "panel.middleware.StaffTwoFactor",
 ]
 
 ROOT_URLCONF = "panel.urls"
@@ -267,6 +270,8 @@ ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
 # The old address and the new one, until the new one is confirmed and made the first.
 ACCOUNT_MAX_EMAIL_ADDRESSES = 2
+# The admin is shut to staff who sign in with a password alone.
+REQUIRE_STAFF_2FA = env.flag("REQUIRE_STAFF_2FA", default=True)
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"
@@ -317,8 +322,6 @@ ACCOUNT_RATE_LIMITS = {
     "signup": "20/h/ip",
     "reset_password": "20/m/ip,5/m/key",
 }
-# Staff reach the admin with a second factor only; on one's own machine it may wait.
-STAFF_TWO_FACTOR = env.flag("STAFF_TWO_FACTOR", default=_https)
 X_FRAME_OPTIONS = "DENY"
 
 CONTENT_SECURITY_POLICY = {

@@ -51,6 +51,18 @@ def _navigation() -> list[dict[str, Any]]:
         {
             "items": [
                 {"title": _("Dashboard"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
+                {
+                    "title": _("Needs attention"),
+                    "icon": "notifications",
+                    "link": reverse_lazy("attention"),
+                    "badge": "panel.attention.badge",
+                },
+                {
+                    "title": _("Sales"),
+                    "icon": "monitoring",
+                    "link": reverse_lazy("sales"),
+                    "permission": _may_view("orders.view_dailysales"),
+                },
             ]
         },
         {
@@ -62,6 +74,7 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Top-up requests"), "payments", "wallet.topuprequest"),
                 _item(_("Top-up methods"), "account_balance", "wallet.topupmethod"),
                 _item(_("Transactions"), "receipt_long", "wallet.entry"),
+                _item(_("Approvals"), "how_to_reg", "wallet.approval"),
             ],
         },
         {
@@ -69,6 +82,11 @@ def _navigation() -> list[dict[str, Any]]:
             "items": [
                 _item(_("Services"), "sell", "catalog.service"),
                 _item(_("Categories"), "category", "catalog.category"),
+                _item(_("Price rules"), "percent", "catalog.siterules"),
+                _item(_("Held changes"), "pause_circle", "catalog.heldchange"),
+                _item(_("Bulk changes"), "edit_note", "catalog.bulkchange"),
+                _item(_("Customer groups"), "groups", "catalog.customergroup"),
+                _item(_("Customer prices"), "price_check", "catalog.customerprice"),
                 _item(_("Providers"), "dns", "catalog.provider"),
                 _item(_("Link rules"), "link_off", "catalog.linkrule"),
                 _item(_("Catalogue syncs"), "sync", "catalog.syncrun"),
@@ -81,6 +99,8 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Users"), "group", "accounts.user"),
                 _item(_("Groups"), "badge", "auth.group"),
                 _item(_("Mails"), "mail", "accounts.mail"),
+                _item(_("Ceilings"), "vertical_align_top", "wallet.ceiling"),
+                _item(_("Audit log"), "history_edu", "accounts.auditentry"),
                 _item(_("Jobs"), "schedule", "panel.job"),
                 _item(_("Alerts"), "notifications", "panel.alert"),
             ],

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from panel import views
+from panel import attention, reports, views
 from panel.health import healthz, readyz
 from panel.metrics import metrics
 
@@ -18,5 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("accounts.urls")),
     path("", include("orders.api_urls")),
     path("accounts/", include("allauth.urls")),
+    path("admin/attention/", admin.site.admin_view(attention.page), name="attention"),
+    path("admin/sales/", admin.site.admin_view(reports.sales_page), name="sales"),
     path("admin/", admin.site.urls),
 ]

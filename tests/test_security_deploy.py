@@ -11,7 +11,7 @@ from tests.processes import PYTHON, ROOT, clean_environment, manage
 _SETTINGS = [
     "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "SECURE_SSL_REDIRECT",
     "SECURE_HSTS_SECONDS", "SECURE_REFERRER_POLICY", "SECURE_CONTENT_TYPE_NOSNIFF",
-    "SECURE_CROSS_ORIGIN_OPENER_POLICY", "X_FRAME_OPTIONS", "ALLOWED_HOSTS", "STAFF_TWO_FACTOR",
+    "SECURE_CROSS_ORIGIN_OPENER_POLICY", "X_FRAME_OPTIONS", "ALLOWED_HOSTS", "REQUIRE_STAFF_2FA",
     "SESSION_COOKIE_SAMESITE", "ALLAUTH_TRUSTED_PROXY_COUNT", "DEBUG",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_a_site_with_https_has_safe_cookies_and_headers(production: dict[str, st
         "SECURE_CROSS_ORIGIN_OPENER_POLICY": "same-origin",
         "X_FRAME_OPTIONS": "DENY",
         "ALLOWED_HOSTS": ["panel.example.com", "127.0.0.1", "localhost", "[::1]"],
-        "STAFF_TWO_FACTOR": True,
+        "REQUIRE_STAFF_2FA": True,
         "ALLAUTH_TRUSTED_PROXY_COUNT": 1,
         "DEBUG": False,
     }

@@ -114,7 +114,7 @@ def rows_of_the_database() -> str:
     with connection.cursor() as cursor:
         found = []
         for table in connection.introspection.table_names(cursor):
-            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
             found += [repr(row) for row in cursor.fetchall()]
     return "\n".join(found)
 

@@ -120,7 +120,7 @@ def test_other_sessions_end_with_a_new_password(client: Client, customer: User) 
 def test_staff_without_a_second_factor_reach_its_set_up_and_no_page_of_the_admin(
     client: Client, staff: User, settings: LazySettings
 ) -> None:
-    settings.STAFF_TWO_FACTOR = True
+    settings.REQUIRE_STAFF_2FA = True
     client.force_login(staff)
 
     for page in ("/admin/", "/admin/orders/order/", "/admin/orders/order/1/refund/"):
@@ -133,7 +133,7 @@ def test_staff_without_a_second_factor_reach_its_set_up_and_no_page_of_the_admin
 def test_staff_with_a_second_factor_reach_the_admin(
     client: Client, staff: User, settings: LazySettings
 ) -> None:
-    settings.STAFF_TWO_FACTOR = True
+    settings.REQUIRE_STAFF_2FA = True
     TOTP.activate(staff, generate_totp_secret())
     client.force_login(staff)
 

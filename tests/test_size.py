@@ -29,7 +29,7 @@ def multiply(model: type[models.Model], pk: int, count: int, changes: Mapping[st
     table = model._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
-            f'INSERT INTO "{table}" ({names}) SELECT {values} '  # noqa: S608 - our own names
+            f'INSERT INTO "{table}" ({names}) SELECT {values} '
             f'FROM "{table}", generate_series(1, %s) AS n WHERE id = %s',
             [count, pk],
         )

@@ -25,6 +25,7 @@ from accounts.staff import (
     figure,
     staff_member,
 )
+from wallet.ceilings import ask, given_today, needs_approval
 from wallet.errors import (
     AlreadyDecided,
     AlreadyPosted,
@@ -32,11 +33,12 @@ from wallet.errors import (
     InvalidAmount,
     OwnRequest,
 )
-from wallet.models import Account, Entry, TopUpMethod, TopUpRequest
+from wallet.models import Account, Approval, Ceiling, Entry, TopUpMethod, TopUpRequest
 from wallet.money import LIMIT, STEP
 from wallet.services import adjust, top_up
 from wallet.topups import approve, refuse
 
+WAITS = _("This is above your ceiling; it waits for a second person.")
 REFUSALS: Refusals = {
     AlreadyPosted: lambda _exc: _("This was done a moment ago; it is not done twice."),
     InsufficientFunds: lambda exc: (
@@ -147,6 +149,8 @@ class AccountAdmin(StaffAdmin):
         )
     )
     def top_up(self, request: HttpRequest, form: TopUpForm, account: Account) -> Any:
+        if _waits(request, form, account, Approval.Kind.TOP_UP, form.cleaned_data["note"]):
+            return WAITS
         entry = top_up(
             user=account.user,
             amount=form.cleaned_data["amount"],
@@ -170,6 +174,8 @@ class AccountAdmin(StaffAdmin):
         )
     )
     def adjust(self, request: HttpRequest, form: AdjustForm, account: Account) -> Any:
+        if _waits(request, form, account, Approval.Kind.ADJUSTMENT, form.cleaned_data["reason"]):
+            return WAITS
         entry = adjust(
             user=account.user,
             amount=form.cleaned_data["amount"],
@@ -178,6 +184,29 @@ class AccountAdmin(StaffAdmin):
             reference=f"adjustment-{form.cleaned_data['token']}",
         )
         return _("The balance is %(balance)s.") % {"balance": figure(entry.balance_after)}
+
+
+def _waits(
+    request: HttpRequest, form: Any, account: Account, kind: Approval.Kind, reason: str
+) -> bool:
+    """Whether it is more than this person may give alone; then a second person is asked."""
+    actor, amount = staff_member(request), form.cleaned_data["amount"]
+    if amount <= 0 or not needs_approval(actor, kind, amount, given=given_today(actor)):
+        return False
+    ask(
+        kind=kind, account=account, amount=amount, reason=reason, actor=actor,
+        token=form.cleaned_data["token"],
+    )  # fmt: skip
+    return True
+
+
+@admin.register(Ceiling)
+class CeilingAdmin(StaffAdmin):
+    """What each role may give away alone."""
+
+    list_display = ("group", "refund", "top_up")
+    list_select_related = ("group",)
+    fields = ("group", "refund", "top_up")
 
 
 @admin.register(Entry)

@@ -1,8 +1,10 @@
+import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.core.files.storage import FileSystemStorage
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -238,3 +240,92 @@ class TopUpRequest(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.pk}"
+
+
+class Ceiling(models.Model):
+    """How much the members of a role may give away alone; empty: nothing is said of it."""
+
+    group = models.OneToOneField(
+        Group, models.CASCADE, related_name="ceiling", verbose_name=_("group")
+    )
+    refund = MoneyField(
+        _("refund ceiling"),
+        null=True,
+        blank=True,
+        help_text=_("Of one order in all. Above it a second person approves."),
+    )
+    top_up = MoneyField(
+        _("top-up ceiling"),
+        null=True,
+        blank=True,
+        help_text=_("Of one person within 24 hours. Above it a second person approves."),
+    )
+
+    class Meta:
+        verbose_name = _("ceiling")
+        verbose_name_plural = _("ceilings")
+        constraints = [
+            models.CheckConstraint(
+                condition=(Q(refund__isnull=True) | Q(refund__gte=0))
+                & (Q(top_up__isnull=True) | Q(top_up__gte=0)),
+                name="ceiling_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.group)
+
+
+class Approval(models.Model):
+    """A movement of money above somebody's ceiling, waiting for a second person."""
+
+    class Kind(models.TextChoices):
+        REFUND = "refund", _("refund")
+        TOP_UP = "top_up", _("top-up")
+        ADJUSTMENT = "adjustment", _("adjustment")
+
+    class State(models.TextChoices):
+        OPEN = "open", _("waiting")
+        APPROVED = "approved", _("approved")
+        REFUSED = "refused", _("refused")
+
+    kind = models.CharField(_("type"), max_length=12, choices=Kind.choices)
+    account = models.ForeignKey(
+        Account, models.PROTECT, related_name="approvals", verbose_name=_("wallet")
+    )
+    order_number = models.BigIntegerField(_("order"), null=True)
+    amount = MoneyField(_("amount"))
+    reason = models.CharField(_("reason"), max_length=300, blank=True)
+    # Passed on as the reference: however often it is approved, it is paid once.
+    token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    state = models.CharField(_("state"), max_length=8, choices=State.choices, default=State.OPEN)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("asked by")
+    )
+    requested_at = models.DateTimeField(_("asked"), default=timezone.now)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        related_name="+",
+        verbose_name=_("decided by"),
+    )
+    decided_at = models.DateTimeField(_("decided"), null=True)
+
+    class Meta:
+        verbose_name = _("approval")
+        verbose_name_plural = _("approvals")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["-id"], condition=Q(state="open"), name="approval_open"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gt=0), name="approval_amount_positive"),
+            models.CheckConstraint(
+                condition=Q(decided_by__isnull=True) | ~Q(decided_by=F("requested_by")),
+                name="approval_by_a_second_person",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"

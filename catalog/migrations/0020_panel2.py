@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0004_merge_0003_api_changed_at_0003_balance_sample'),
+        ('catalog', '0010_prices'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

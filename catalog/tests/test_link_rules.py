@@ -134,7 +134,7 @@ def test_a_rule_that_makes_no_sense_is_not_kept(kind: str, text: str) -> None:
 
 def errors_of(service: Service, link: str) -> dict[str, str]:
     with pytest.raises(InvalidOrder) as refusal:
-        quote(service, {"link": link, "quantity": "100"}, read_rules())
+        quote(service, {"link": link, "quantity": "100"}, rules=read_rules())
     return refusal.value.errors
 
 
@@ -145,7 +145,7 @@ def test_an_order_is_refused_with_the_operators_message(service: Service) -> Non
 
     assert errors_of(service, "https://bad.example/1") == {"link": "Not that site."}
     harmless = {"link": "https://example.com/1", "quantity": "100"}
-    assert quote(service, harmless, read_rules()).units == 100
+    assert quote(service, harmless, rules=read_rules()).units == 100
 
 
 def test_no_way_of_placing_an_order_passes_by_the_rules(customer: User, service: Service) -> None:

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0020_panel2'),
-        ('orders', '0006_faults_database_clock'),
+        ('orders', '0010_prices'),
     ]
 
     operations = [

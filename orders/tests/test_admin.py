@@ -381,7 +381,7 @@ def test_how_many_are_in_flight_is_edited_on_the_providers_page(
          "url": "https://a.example.com", "scan-TOTAL_FORMS": "0", "scan-INITIAL_FORMS": "0",
              "gate-TOTAL_FORMS": "1", "gate-INITIAL_FORMS": "1",
          "gate-0-id": gate.pk, "gate-0-provider": provider.pk, "gate-0-max_in_flight": "3",
-         "gate-0-pause": ""},
+         "gate-0-pause": "", "loss_tolerance": "0", "hold_vanishing": "30"},
     )  # fmt: skip
 
     gate.refresh_from_db()

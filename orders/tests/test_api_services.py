@@ -13,10 +13,18 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
-from catalog.models import Category, Provider, Service
+from catalog.models import (
+    Category,
+    CustomerGroup,
+    CustomerPrice,
+    GroupMember,
+    Provider,
+    Service,
+)
 from catalog.services import release, reprice
 from catalog.version import version
 from orders import price_list
+from orders.models import Order
 from orders.tests.api_world import URL, Program
 
 
@@ -215,3 +223,32 @@ def test_while_the_cache_is_away_the_list_is_made_each_time(
     }
 
     assert program("services") == price_list.rows()
+
+
+def test_a_customer_with_own_prices_reads_and_pays_them_and_nobody_else_does(
+    program: Program, customer: User, staff: User, service: Service
+) -> None:
+    other = Program(staff)
+    assert [row["rate"] for row in program("services")] == ["2"]
+    group = CustomerGroup.objects.create(name="Friends", discount_percent=10)
+    GroupMember.objects.create(group=group, customer=customer)
+
+    assert [row["rate"] for row in program("services")] == ["1.8"]
+    assert [row["rate"] for row in other("services")] == ["2"]
+    CustomerPrice.objects.create(customer=customer, service=service, rate=Decimal("1.5"))
+    assert [row["rate"] for row in program("services")] == ["1.5"]
+
+    placed = program("add", service=service.pk, link="https://example.com/a", quantity=1000)
+    assert Order.objects.get(pk=placed["order"]).charge == Decimal("1.5")
+
+
+def test_a_floor_that_rises_without_a_new_list_price_reaches_a_discounted_list(
+    program: Program, customer: User, service: Service
+) -> None:
+    group = CustomerGroup.objects.create(name="Friends", discount_percent=40)
+    GroupMember.objects.create(group=group, customer=customer)
+    assert [row["rate"] for row in program("services")] == ["1.2"]
+
+    Service.objects.update(margin_min=30)
+
+    assert [row["rate"] for row in program("services")] == ["1.4285715"]

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -11,17 +12,22 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from accounts import audit
 from accounts.models import User
-from catalog.models import Service
+from catalog import history
+from catalog.changing import plan
+from catalog.models import HeldChange, Service
+from orders import sales
 from orders.models import Attempt, Gate, Order
 from orders.money import charge_order
 from orders.states import Dispatch, Outcome
 from orders.timeline import Code, record
 from panel.models import Job
-from wallet.models import Account
+from wallet.models import Account, Approval
 from wallet.services import lock_account
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -30,6 +36,16 @@ PAGES = {
     "dashboard": "/admin/",
     "services": "/admin/catalog/service/",
     "service": "/admin/catalog/service/{service}/change/",
+    "rules": "/admin/catalog/siterules/",
+    "held": "/admin/catalog/heldchange/",
+    "bulk": "/admin/catalog/bulkchange/{bulk}/change/",
+    "import": "/admin/catalog/service/import/",
+    "attention": "/admin/attention/",
+    "sales": "/admin/sales/?days=7&by=service",
+    "approval": "/admin/wallet/approval/{approval}/change/",
+    "audit": "/admin/accounts/auditentry/",
+    "job": "/admin/panel/job/sweep/change/",
+    "preview": "/admin/catalog/provider/{provider}/preview/",
     "categories": "/admin/catalog/category/",
     "provider": "/admin/catalog/provider/{provider}/change/",
     "orders": "/admin/orders/order/",
@@ -99,7 +115,26 @@ def shop(customer: User, service: Service) -> dict[str, int]:
     Gate.objects.create(provider=service.provider, pause="funds")
     Job.objects.create(name="sweep", succeeded=True, seconds=0.1, result="0 due")
     wallet = Account.objects.get()
+    history.write(
+        [(service.pk, {"price_rate": ["1.7", "2"]})],
+        history.Cause(),
+        timezone.now() - timedelta(days=2),
+    )
+    Service.objects.filter(pk=service.pk).update(created_at=timezone.now() - timedelta(days=9))
+    HeldChange.objects.create(
+        service=service, reasons=["cost", "name"],
+        fields={"cost_rate": ["1", "3"], "name": [service.name, "Pinterest board saves, gradual"]},
+    )  # fmt: skip
+    clerk = User.objects.create_user("clerk@example.com", "a-Long-passw0rd", is_staff=True)
+    bulk = plan("set markup %: 80", [(service, {"markup_percent": Decimal(80)})], clerk)
+    approval = Approval.objects.create(
+        kind="refund", account=wallet, amount=1, order_number=order.pk, requested_by=clerk,
+        reason="not delivered",
+    )  # fmt: skip
+    audit.record("1.00 refunded.", actor=clerk, target=order, details={"price": ["1", "2"]})
+    sales.heal(timezone.now())
     return {
+        "bulk": bulk.pk, "approval": approval.pk,
         "service": service.pk, "provider": service.provider_id, "order": order.pk,
         "wallet": wallet.pk,
     }  # fmt: skip

@@ -13,7 +13,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('wallet', '0002_admin_permissions'),
+        ('wallet', '0010_prices'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
