@@ -20,7 +20,7 @@ from accounts.models import ApiKey
 from orders import price_list
 from orders.api_add import add
 from orders.api_fields import ids_of, number_of, numbers_of, read_fields
-from orders.api_status import describe_all, plain, refill_word
+from orders.api_status import describe_all, plain, refill_number, refill_pk, refill_word
 from orders.api_texts import (
     BAD_ORDER,
     BAD_REFILL,
@@ -126,7 +126,7 @@ def _refill_each(key: ApiKey, ids: list[str]) -> dict[str, Json]:
 
 def _ask_refill(key: ApiKey, order: Order) -> Json:
     try:
-        return request_refill(order_id=order.pk, actor=key.user).pk
+        return refill_number(request_refill(order_id=order.pk, actor=key.user).pk)
     except NotPossible as exc:
         if not order.service.refill:
             return _error(NO_REFILL)
@@ -176,10 +176,10 @@ def _refill_status(key: ApiKey, fields: Fields) -> Json:
 
 
 def _refill_words(key: ApiKey, ids: list[str]) -> dict[str, Json]:
-    numbers = numbers_of(ids)
+    rows = {each: refill_pk(number) for each, number in numbers_of(ids).items()}
     own = Request.objects.filter(order__customer_id=key.user_id, kind=Request.Kind.REFILL)
-    words = {each.pk: refill_word(each) for each in own.filter(pk__in=set(numbers.values()))}
-    return {each: words.get(numbers.get(each, 0), _error(BAD_REFILL)) for each in ids}
+    words = {each.pk: refill_word(each) for each in own.filter(pk__in=set(rows.values()))}
+    return {each: words.get(rows.get(each, 0), _error(BAD_REFILL)) for each in ids}
 
 
 def _echo(text: str) -> int | str:
