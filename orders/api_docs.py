@@ -404,12 +404,14 @@ def _responses() -> dict[str, Any]:
         },
         "304": {"description": "services: the list is the one named in If-None-Match"},
         "429": {
-            "description": "Too many calls of this key, or wrong keys of this address",
+            "description": "Too many calls of this key, wrong keys of this address, or too much to "
+            "do at the moment; nothing was done, and the same call may be sent again",
             "headers": {"Retry-After": {"schema": {"type": "integer"}}},
             "content": _ERROR_BODY,
         },
         "503": {
-            "description": "Busy; nothing was done, and the same call may be sent again",
+            "description": "The database is away; whether the call was carried out is not known. An add "
+            "that is sent again with the same request_id is never a second order",
             "headers": {"Retry-After": {"schema": {"type": "integer"}}},
             "content": _ERROR_BODY,
         },
