@@ -4,7 +4,12 @@ RUN python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /data panel
+# pg_dump and pg_restore, of the database's release or newer, are what backups are made with.
+RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
+# A new volume takes the rights of the folder in the image.
+RUN mkdir /backups && useradd --system --uid 10001 --create-home --home-dir /data panel \
+    && chown panel /backups
 COPY --from=packages /venv /venv
 COPY --chown=root:root . /panel
 WORKDIR /panel

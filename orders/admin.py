@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import TabularInline
+from unfold.admin import StackedInline, TabularInline
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
@@ -834,7 +834,7 @@ class GateInline(TabularInline):  # type: ignore[misc] # unfold has no types
         return False
 
 
-class ScanInline(TabularInline):  # type: ignore[misc] # unfold has no types
+class ScanInline(StackedInline):  # type: ignore[misc] # unfold has no types
     """Whether and how lost answers are looked for at this provider."""
 
     model = Scan

@@ -25,6 +25,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts import trace
 from catalog.models import Provider, Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
@@ -115,6 +116,12 @@ def _providers_with_due() -> list[int]:
 
 
 def _send(claimed: Claim) -> None:
+    with trace.order_context(claimed.order_id):
+        logger.info("sending order=%s attempt=%s", claimed.order_id, claimed.attempt_no)
+        _send_and_record(claimed)
+
+
+def _send_and_record(claimed: Claim) -> None:
     result = _exchange(claimed)
     if result is None:
         return

@@ -1,4 +1,4 @@
-"""The periodic jobs in the admin."""
+"""The periodic jobs and the alerts in the admin."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from accounts.staff import ReadOnlyAdmin, column
-from panel.models import Job
+from panel.models import Alert, Job
 
 
 @admin.register(Job)
@@ -21,3 +21,11 @@ class JobAdmin(ReadOnlyAdmin):
         if job.succeeded is None:
             return "open", _("never ended")
         return ("ok", _("succeeded")) if job.succeeded else ("failed", _("failed"))
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    """What needed a person, since when, and whether it was told."""
+
+    list_display = ("text", "began_at", "over_at", "mailed_at", "posted_at")
+    fields = ("text", "key", ("began_at", "seen_at", "over_at"), ("mailed_at", "posted_at"))

@@ -1,7 +1,9 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from panel.checks import register_checks
+from panel.reporting import start_reporting
 
 
 class PanelConfig(AppConfig):
@@ -10,3 +12,4 @@ class PanelConfig(AppConfig):
 
     def ready(self) -> None:
         register_checks()
+        start_reporting(settings.SENTRY_DSN)

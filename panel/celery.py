@@ -8,6 +8,8 @@ from celery.app.amqp import AMQP
 from django.db import connections
 from kombu import Connection
 
+from accounts import trace
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
 
 
@@ -38,13 +40,21 @@ class PanelAMQP(AMQP):
 
 
 class PanelTask(Task):  # type: ignore[type-arg]
-    """A task that begins with a usable database connection, also after the server restarted."""
+    """A task that begins with a usable database connection, also after the server restarted.
+
+    Its log lines carry the number of the request that woke it, or one of its own.
+    """
 
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         drop_dead_connections()
-        return super().__call__(*args, **kwargs)
+        with trace.request_context(trace.safe_id(self._number())):
+            return super().__call__(*args, **kwargs)
+
+    def _number(self) -> str:
+        headers = self.request.headers or {}
+        return str(headers.get(trace.HEADER) or getattr(self.request, trace.HEADER, None) or "")
 
 
 class RefuseUnsafeDatabase(bootsteps.Step):

@@ -1,14 +1,13 @@
 """System checks: what would cost money or leak a secret is named before it does, with its fix."""
 
-import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.db import connections
 
 from panel import env
+from panel.local import is_local
 
 
 def database_durability(*, databases: Any = None, **_: Any) -> list[CheckMessage]:
@@ -57,17 +56,6 @@ def refuse_unsafe_database() -> None:
         raise SystemExit("\n".join(f"{error.msg} {error.hint}" for error in failed))
 
 
-def is_local(url: str) -> bool:
-    """Whether an address of ours is only this machine's."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def configuration(**_: Any) -> list[CheckMessage]:
     """What may stand on one's own machine and must not stand on a public address."""
     if is_local(settings.SITE_URL):
@@ -87,6 +75,14 @@ def configuration(**_: Any) -> list[CheckMessage]:
                 "Providers may live on private addresses, which lets staff reach your network.",
                 hint="Unset ALLOW_PRIVATE_UPSTREAM.",
                 id="panel.W011",
+            )
+        )
+    if settings.SITE_URL.startswith("https://") and not settings.BEHIND_PROXY:
+        found.append(
+            Warning(
+                "Nobody tells the panel that visitors come by https.",
+                hint="Let the proxy that ends TLS set X-Forwarded-Proto, and set BEHIND_PROXY=true.",
+                id="panel.W013",
             )
         )
     if not env.text("SECRET_KEY"):

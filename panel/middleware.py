@@ -1,17 +1,37 @@
-"""The admin's own content policy."""
+"""The number of each request, and the admin's own content policy."""
 
 from collections.abc import Callable
 from typing import Any
 
 from csp.constants import NONCE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+
+from accounts import trace
 
 # Unfold's Alpine evaluates attributes and its templates carry style elements and attributes.
 _ADMIN = {
     "script-src": [SELF, NONCE, UNSAFE_EVAL],
     "style-src": [SELF, UNSAFE_INLINE],
 }
+
+
+class RequestNumber:
+    """Gives each request a number, for its log lines and for the answer; a proxy's own is kept."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        # A visitor's word is not taken: it could give the number of somebody else's request.
+        given = request.headers.get("X-Request-ID", "") if settings.BEHIND_PROXY else ""
+        number = trace.safe_id(given)
+        request.number = number  # type: ignore[attr-defined]
+        with trace.request_context(number):
+            response = self.get_response(request)
+        response["X-Request-ID"] = number
+        return response
 
 
 class AdminContentPolicy:

@@ -21,3 +21,28 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Alert(models.Model):
+    """Something that needed a person: open until it stayed away for a while, and told once."""
+
+    key = models.CharField(_("trouble"), max_length=100)
+    text = models.CharField(_("what"), max_length=300)
+    began_at = models.DateTimeField(_("since"))
+    seen_at = models.DateTimeField(_("last seen"))
+    over_at = models.DateTimeField(_("over"), null=True, blank=True)
+    mailed_at = models.DateTimeField(_("mailed"), null=True, blank=True)
+    posted_at = models.DateTimeField(_("sent to the webhook"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["key"], condition=models.Q(over_at=None), name="alert_open_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.text

@@ -21,6 +21,7 @@ from orders import (
     requests,
     restore,
 )
+from panel import alerts
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -105,6 +106,10 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _send_alerts() -> str:
+    return sentence(alerts.run_alerts(timezone.now()))
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -115,5 +120,6 @@ WORK: dict[str, Callable[[], str]] = {
     "refresh_balances": _refresh_balances,
     "send_callbacks": _send_callbacks,
     "forget_old": _forget_old,
+    "send_alerts": _send_alerts,
     "check_ledger": _check_ledger,
 }

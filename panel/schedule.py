@@ -43,6 +43,7 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
         PeriodicJob("send_callbacks", timedelta(seconds=5)),
         PeriodicJob("forget_old", timedelta(hours=1)),
+        PeriodicJob("send_alerts", timedelta(minutes=1)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
     ]
     return {job.name: job for job in jobs}

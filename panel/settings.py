@@ -11,7 +11,8 @@ from csp.constants import NONCE, NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from panel import env, schedule, unfold
+from panel import env, logs, schedule, unfold
+from panel.local import is_local
 
 # Lets `DecimalField[Any, Any]` and the like stand in annotations and bases at run time.
 django_stubs_ext.monkeypatch()
@@ -20,6 +21,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env.read_dotenv(BASE_DIR / ".env")
 
 DEBUG = env.flag("DEBUG")
+if DEBUG and not is_local(env.text("SITE_URL", "http://127.0.0.1")):
+    raise ImproperlyConfigured("DEBUG must be unset: SITE_URL is not an address of this machine")
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
 
 
@@ -118,6 +121,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "panel.middleware.RequestNumber",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -131,6 +135,7 @@ MIDDLEWARE = [
     "accounts.middleware.PersonalLocaleMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.StaffTwoFactorMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -283,12 +288,27 @@ WHITENOISE_USE_FINDERS = True
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
 SESSION_COOKIE_AGE = 14 * 24 * 3600
-SECURE_SSL_REDIRECT = False
-SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
-SECURE_REFERRER_POLICY = "same-origin"
 BEHIND_PROXY = env.flag("BEHIND_PROXY")
 if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Only with a proxy that says how it was asked: without one every request would be sent round for ever.
+SECURE_SSL_REDIRECT = _https and BEHIND_PROXY
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_REFERRER_POLICY = "same-origin"
+# Subdomains and the browsers' preload list are the domain owner's to decide, not a panel's.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+# How many proxies add to X-Forwarded-For; none may be believed that a visitor could have written.
+TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", int(BEHIND_PROXY), high=10)
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "signup": "20/h/ip",
+    "reset_password": "20/m/ip,5/m/key",
+}
+# Staff reach the admin with a second factor only; on one's own machine it may wait.
+STAFF_TWO_FACTOR = env.flag("STAFF_TWO_FACTOR", default=_https)
 X_FRAME_OPTIONS = "DENY"
 
 CONTENT_SECURITY_POLICY = {
@@ -305,11 +325,23 @@ CONTENT_SECURITY_POLICY = {
 
 UNFOLD = unfold.config(SITE_NAME)
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.text("LOG_LEVEL", "INFO").upper()},
-    "loggers": {"celery": {"level": "WARNING"}, "urllib3": {"level": "WARNING"}},
-}
+# Who may read /metrics and the details of /readyz; empty: whoever asks on this machine itself.
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+
+# Where `manage.py backup` puts its copies.
+BACKUP_DIR = Path(env.text("BACKUP_DIR", str(VAR_DIR / "backups")))
+
+# Who is told, once each, what needs a person.
+ALERT_EMAILS = env.items("ALERT_EMAILS")
+ALERT_WEBHOOK_URL = env.text("ALERT_WEBHOOK_URL")
+if ALERT_WEBHOOK_URL and urlsplit(ALERT_WEBHOOK_URL).scheme not in {"http", "https"}:
+    raise ImproperlyConfigured("ALERT_WEBHOOK_URL must start with https:// or http://")
+ALERT_BALANCE_DAYS = env.number("ALERT_BALANCE_DAYS", 3, high=365)
+ALERT_UNCONFIRMED_MINUTES = env.number("ALERT_UNCONFIRMED_MINUTES", 30, high=10_080)
+
+LOG_FORMAT = env.text("LOG_FORMAT", "text")
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured("LOG_FORMAT must be text or json")
+LOGGING = logs.config(LOG_FORMAT, env.text("LOG_LEVEL", "INFO").upper())
+# Errors are reported there when the package sentry-sdk is installed beside the panel's own.
+SENTRY_DSN = env.text("SENTRY_DSN")

@@ -86,6 +86,7 @@ def _navigation() -> list[dict[str, Any]]:
                 _item(_("Users"), "group", "accounts.user"),
                 _item(_("Groups"), "badge", "auth.group"),
                 _item(_("Jobs"), "schedule", "panel.job"),
+                _item(_("Alerts"), "notifications", "panel.alert"),
             ],
         },
     ]

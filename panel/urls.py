@@ -4,11 +4,14 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from panel import views
-from panel.health import healthz
+from panel.health import healthz, readyz
+from panel.metrics import metrics
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
     path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("orders/", include("orders.urls")),
     path("services/", include("catalog.urls")),
     path("wallet/", include("wallet.urls")),

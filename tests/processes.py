@@ -81,7 +81,10 @@ def started(
 
 def clean_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This environment without the test run's own database, and with warnings as they are."""
-    ours = {"DATABASE_URL", "REDIS_URL", "PYTHONWARNINGS", "DJANGO_SETTINGS_MODULE", "PORT"}
+    ours = {
+        "DATABASE_URL", "REDIS_URL", "PYTHONWARNINGS", "DJANGO_SETTINGS_MODULE", "PORT",
+        "DJANGO_ALLOW_ASYNC_UNSAFE",
+    }  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "PYTHONUNBUFFERED": "1", **variables}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from django.conf import settings
 
+from accounts import trace
 from orders import tasks, wakeups
 from panel.celery import app
 
@@ -109,9 +110,14 @@ def test_wake_ups_carry_a_number_and_want_no_result(monkeypatch: pytest.MonkeyPa
         lambda _self, name, **options: sent.append((name, options)),
     )
 
-    assert wakeups.kick(7)
-    assert wakeups.kick_probe(8)
-    options = {"retry": False, "ignore_result": True}
+    with trace.request_context("of-the-page"):
+        assert wakeups.kick(7)
+        assert wakeups.kick_probe(8)
+    options = {
+        "retry": False,
+        "ignore_result": True,
+        "headers": {"panel_request": "of-the-page"},
+    }
     assert sent == [
         ("orders.tasks.forward_order", {"args": (7,), **options}),
         ("orders.tasks.probe_provider", {"args": (8,), **options}),

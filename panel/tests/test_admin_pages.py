@@ -116,7 +116,7 @@ def test_the_dialogs_of_an_order_are_among_the_pages(world: dict[str, Any]) -> N
 
     assert {page.split("/")[-2] for page in dialogs} == {
         "change", "check_now", "refund", "refill", "cancel", "bind_unknown", "refund_unknown",
-        "resend_unknown", "explain", "acknowledge",
+        "resend_unknown", "explain", "acknowledge", "look_now",
     }  # fmt: skip
 
 

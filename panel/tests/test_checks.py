@@ -8,7 +8,8 @@ from django.conf import LazySettings
 from django.core.checks import run_checks
 from django.db import connection
 
-from panel.checks import configuration, database_durability, is_local, refuse_unsafe_database
+from panel.checks import configuration, database_durability, refuse_unsafe_database
+from panel.local import is_local
 
 
 @contextmanager
@@ -85,7 +86,9 @@ def test_a_public_address_refuses_debug_and_warns_of_the_rest(
     settings.SITE_URL = "https://panel.example.com"
     settings.DEBUG = settings.ALLOW_PRIVATE_UPSTREAM = True
 
-    assert [message.id for message in configuration()] == ["panel.E010", "panel.W011", "panel.W012"]
+    assert [message.id for message in configuration()] == [
+        "panel.E010", "panel.W011", "panel.W013", "panel.W012",
+    ]  # fmt: skip
 
 
 def test_a_public_address_with_safe_settings_passes(
@@ -94,5 +97,6 @@ def test_a_public_address_with_safe_settings_passes(
     monkeypatch.setenv("SECRET_KEY", "x" * 50)
     settings.SITE_URL = "https://panel.example.com"
     settings.DEBUG = settings.ALLOW_PRIVATE_UPSTREAM = False
+    settings.BEHIND_PROXY = True
 
     assert configuration() == []

@@ -1,5 +1,7 @@
 """The documents and the container files say what the project does, and the project does it."""
 
+import configparser
+import json
 import re
 import sys
 from pathlib import Path
@@ -17,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
+# They end by themselves.
+ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
+UNITS = sorted((ROOT / "docs" / "systemd").glob("*.service"))
 # Read by docker compose itself.
 COMPOSE_ONLY = {"POSTGRES_PASSWORD", "PUBLISHED_PORT"}
 
@@ -26,7 +31,8 @@ def variables_read() -> set[str]:
     call = re.compile(r"env\.(?:text|flag|number|amount|items)\(\s*\"([A-Z_]+)\"")
     return {
         name
-        for source in (ROOT / "panel").glob("*.py")
+        for source in (ROOT / "panel").glob("**/*.py")
+        if "tests" not in source.parts
         for name in call.findall(source.read_text("utf-8"))
     }
 
@@ -85,7 +91,7 @@ def test_each_of_our_containers_runs_without_rights_and_stops_gently(name: str) 
     assert int(service["stop_grace_period"].removesuffix("s")) > settings.UPSTREAM_TOTAL_TIMEOUT
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"migrate"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONE_SHOT))
 def test_each_container_that_stays_has_a_health_check(name: str) -> None:
     test = SERVICES[name]["healthcheck"]["test"]
 
@@ -101,6 +107,97 @@ def test_containers_wait_for_what_they_need(name: str) -> None:
         expected = "service_completed_successfully" if needed == "migrate" else "service_healthy"
         assert needed in SERVICES
         assert how == {"condition": expected}
+
+
+def test_only_what_may_end_ends() -> None:
+    assert {"migrate", "backup"} == ONE_SHOT
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_container_can_write_into_its_own_root(name: str) -> None:
+    assert SERVICES[name]["read_only"] is True
+
+
+def test_what_is_not_always_wanted_is_in_a_profile() -> None:
+    profiles = {
+        name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service
+    }
+    assert profiles == {"proxy": ["proxy"], "backup": ["backup"]}
+
+
+def test_every_volume_is_declared_and_every_mounted_file_is_there() -> None:
+    mounts = [volume for service in SERVICES.values() for volume in service.get("volumes", [])]
+    for mount in mounts:
+        source = mount.split(":")[0]
+        assert (ROOT / source).is_file() if source.startswith(".") else source in COMPOSE["volumes"]
+
+
+def test_the_proxy_leads_to_the_web_servers_port() -> None:
+    caddy = (ROOT / "docs" / "proxy" / "Caddyfile").read_text("utf-8")
+
+    assert "reverse_proxy web:8000" in caddy
+    assert "{$SITE_URL}" in caddy
+    assert "SITE_URL" in SERVICES["proxy"]["environment"]
+
+
+def test_the_image_has_what_backups_are_made_with() -> None:
+    assert "postgresql-client" in (ROOT / "Dockerfile").read_text("utf-8")
+    assert "backups:/backups" in SERVICES["backup"]["volumes"]
+    assert SERVICES["backup"]["environment"]["BACKUP_DIR"] == "/backups"
+
+
+def unit_of(path: Path) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser(interpolation=None, strict=True)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(path.read_text("utf-8"))
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_each_systemd_unit_runs_a_program_that_exists_without_rights(path: Path) -> None:
+    unit = unit_of(path)
+    service = unit["Service"]
+
+    for name in ("ExecStart", "ExecStartPre"):
+        if name not in service:
+            continue
+        program, *arguments = service[name].split()
+        assert (Path(sys.executable).parent / Path(program).name).exists()
+        if arguments[0] == "manage.py":
+            assert arguments[1] in get_commands()
+    assert service["User"] == "panel"
+    assert service["ProtectSystem"] == "strict"
+    if "Install" in unit:
+        assert int(service["TimeoutStopSec"]) > settings.UPSTREAM_TOTAL_TIMEOUT
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+def test_systemd_and_compose_start_the_same(name: str) -> None:
+    unit = unit_of(ROOT / "docs" / "systemd" / f"panel-{name}.service")
+    command = [str(word) for word in SERVICES[name]["command"]]
+    own = unit["Service"]["ExecStart"].split()
+    aside = ("--bind", "--access-logfile", "--loglevel")
+
+    assert Path(own[0]).name == command[0]
+    assert [word for word in own[1:] if not word.startswith(aside)] == [
+        word for word in command[1:] if not word.startswith(aside)
+    ]
+
+
+def test_the_dashboard_shows_only_figures_that_there_are() -> None:
+    board = json.loads((ROOT / "docs" / "grafana" / "panel.json").read_text("utf-8"))
+    used = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"\bpanel_\w+", target["expr"])
+    }
+    source = (ROOT / "panel" / "metrics.py").read_text("utf-8")
+    patterns = re.findall(r'"(panel_[\w{}]+)"', source)
+    known = [re.sub(r"\{\w+\}", r"\\w+", pattern) for pattern in patterns]
+
+    assert len(used) > 12
+    assert [name for name in used if not any(re.fullmatch(each, name) for each in known)] == []
 
 
 def test_the_worker_takes_every_queue() -> None:
@@ -143,8 +240,16 @@ def test_links_and_make_targets_of_the_documents_exist(page: str) -> None:
     check_page(ROOT / page)
 
 
-def test_links_and_make_targets_of_the_readme_exist() -> None:
-    check_page(ROOT / "README.md")
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CONTRIBUTING.md"])
+def test_links_and_make_targets_of_the_first_pages_exist(page: str) -> None:
+    check_page(ROOT / page)
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"`(\w+/[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text("utf-8"))
+
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def check_page(page: Path) -> None:

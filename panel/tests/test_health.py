@@ -3,14 +3,25 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from celery import Celery
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
+from django.utils import timezone
 
+from accounts.models import User
+from catalog.models import Service
+from orders.models import Order
+from orders.tests.worlds import order_of
 from panel.health import node_problem, web_problem
+from panel.models import Job
 
 
 def test_healthz_answers_without_the_database(client: Client) -> None:
@@ -71,3 +82,71 @@ def test_no_web_server_is_a_problem_and_the_command_fails(settings: LazySettings
 @pytest.mark.parametrize("kind", ["celery", "celerybeat"])
 def test_a_process_that_is_not_there_does_not_answer(kind: str) -> None:
     assert node_problem(kind).endswith("does not answer")
+
+
+@pytest.fixture
+def at_work(db: None, settings: LazySettings) -> None:
+    """Every job ran a moment ago, and no broker is needed."""
+    settings.REDIS_URL = ""
+    for name in settings.PERIODIC_JOBS:
+        Job.objects.create(name=name, started_at=timezone.now(), succeeded=True)
+
+
+def test_a_panel_at_work_is_ready_and_good(client: Client, at_work: None) -> None:
+    answer = client.get("/readyz?all")
+
+    assert answer.status_code == 200
+    assert answer.json()["good"]
+    assert not any(answer.json()["problems"].values())
+
+
+def test_a_missing_migration_is_not_ready(client: Client, at_work: None) -> None:
+    [latest] = MigrationLoader(connection).graph.leaf_nodes("panel")
+    MigrationRecorder(connection).record_unapplied(*latest)
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "missing" in answer.json()["problems"]["migrations"]
+
+
+def test_without_worker_the_web_server_is_ready_and_the_panel_not_good(
+    client: Client, at_work: None
+) -> None:
+    Job.objects.filter(name="sweep").update(started_at=timezone.now() - timedelta(minutes=5))
+    Job.objects.filter(name="reconcile").delete()
+
+    assert client.get("/readyz").status_code == 200
+    answer = client.get("/readyz?all")
+    assert answer.status_code == 503
+    assert answer.json()["problems"]["job sweep"] == "last ran 300 s ago"
+    assert answer.json()["problems"]["job reconcile"] == "never ran"
+
+
+def test_an_order_that_waits_for_long_is_named(
+    client: Client, at_work: None, customer: User, service: Service
+) -> None:
+    order_of(customer, service)
+    assert client.get("/readyz?all").status_code == 200
+    Order.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+
+    answer = client.get("/readyz?all")
+
+    assert answer.status_code == 503
+    assert answer.json()["problems"]["unsent"].startswith("1 orders are unsent")
+
+
+def test_a_broker_that_is_away_is_named_and_stops_nothing(
+    client: Client, at_work: None, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    monkeypatch.setattr(
+        "panel.health.app", Celery("x", broker=settings.REDIS_URL, set_as_current=False)
+    )
+
+    assert client.get("/readyz").status_code == 200
+    assert "broker can't be reached" in client.get("/readyz?all").json()["problems"]["broker"]
+
+
+def test_strangers_learn_whether_and_not_why(client: Client, at_work: None) -> None:
+    assert client.get("/readyz", REMOTE_ADDR="192.0.2.1").json() == {"ready": True}

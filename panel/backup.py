@@ -1,0 +1,206 @@
+"""Copies of the database that were proved to be good, and the way back from one.
+
+A copy is proved by restoring it into a scratch database and letting `check_ledger` add up all its
+money there. SQLite is copied with its online backup, PostgreSQL with pg_dump: both while the panel
+works. A panel that is restored from a copy has forgotten what it sent since, so a restore always
+ends in `after_restore`, which holds such orders back.
+"""
+
+import os
+import secrets
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+import psycopg
+from django.conf import settings
+from django.db import connection
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+_HOUR = 3600
+_SUFFIXES = {"sqlite": ".sqlite3", "postgresql": ".pgdump"}
+
+
+class BackupFailed(Exception):
+    """No usable copy, or nothing restored; the message says why."""
+
+
+def suffix() -> str:
+    """How the name of a copy of this kind of database ends."""
+    return _SUFFIXES[connection.vendor]
+
+
+def back_up(folder: Path, now: datetime) -> Path:
+    """Make a copy in `folder`, prove it and return its path.
+
+    Raises BackupFailed; then no file of that name is left, so that whatever is there was proved.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = folder / f"panel-{now:%Y%m%dT%H%M%SZ}{suffix()}"
+    if target.exists():
+        raise BackupFailed(f"{target} exists")
+    unproved = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        _copy(unproved)
+        unproved.chmod(0o600)
+        prove(unproved)
+        unproved.replace(target)
+    finally:
+        unproved.unlink(missing_ok=True)
+    return target
+
+
+def prune(folder: Path, keep: int) -> list[Path]:
+    """Remove all but the newest `keep` copies of this kind and return the removed ones."""
+    copies = sorted(folder.glob(f"panel-*{suffix()}"))
+    old = copies[:-keep] if keep else []
+    for path in old:
+        path.unlink()
+    return old
+
+
+def prove(copy: Path) -> None:
+    """Restore the copy into a scratch database and check its ledger; raises BackupFailed."""
+    with _scratch() as url:
+        _load(copy, url)
+        _check_ledger(url)
+
+
+def restore(copy: Path) -> None:
+    """Replace this installation's database by the copy; raises BackupFailed.
+
+    The copy is proved first, so what is there is only given up for something good. On PostgreSQL
+    the replacement is one transaction. Nothing else may use the database meanwhile.
+    """
+    prove(copy)
+    connection.close()
+    if connection.vendor == "sqlite":
+        _replace_sqlite(copy, Path(_name()))
+        return
+    _postgres(
+        "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction",
+        "--exit-on-error", "--dbname", _name(), str(copy),
+    )  # fmt: skip
+
+
+def _name() -> str:
+    return str(connection.settings_dict["NAME"])
+
+
+def _copy(target: Path) -> None:
+    if connection.vendor == "sqlite":
+        _copy_sqlite(Path(_name()), target)
+        return
+    _postgres("pg_dump", "--format=custom", "--no-owner", "--file", str(target), _name())
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise BackupFailed(f"{source} is not there")
+    try:
+        # The online backup is a single transaction's view, whoever writes meanwhile.
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True)) as origin,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            origin.backup(copy)
+            # One file without companions; the panel turns its own on again at the next start.
+            copy.execute("PRAGMA journal_mode=DELETE")
+            [(verdict,)] = copy.execute("PRAGMA quick_check").fetchall()
+    except sqlite3.Error as exc:
+        raise BackupFailed(f"{source} can't be copied: {exc}") from None
+    if verdict != "ok":
+        raise BackupFailed(f"{target} is damaged: {verdict}")
+
+
+def _replace_sqlite(copy: Path, target: Path) -> None:
+    """Put a copy in the place of a file that may be damaged, without its log of later changes."""
+    new = target.with_name(f"{target.name}.restored")
+    _copy_sqlite(copy, new)
+    for companion in ("-wal", "-shm"):
+        target.with_name(target.name + companion).unlink(missing_ok=True)
+    new.replace(target)
+
+
+@contextmanager
+def _scratch() -> Iterator[str]:
+    """An empty database for a proof, gone afterwards; yields its address."""
+    if connection.vendor == "sqlite":
+        with TemporaryDirectory(prefix="panel-proof-") as folder:
+            yield f"sqlite:///{folder}/proof.sqlite3"
+        return
+    name = f"panel_proof_{secrets.token_hex(6)}"
+    try:
+        with closing(psycopg.connect(make_conninfo(**_connection()), autocommit=True)) as server:
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            try:
+                yield _url(name)
+            finally:
+                drop = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+                server.execute(drop)
+    except psycopg.Error as exc:
+        raise BackupFailed(
+            f"no scratch database for the proof ({type(exc).__name__}); the role needs CREATEDB"
+        ) from None
+
+
+def _load(copy: Path, url: str) -> None:
+    if connection.vendor == "sqlite":
+        _copy_sqlite(copy, Path(url.removeprefix("sqlite:///")))
+        return
+    name = url.rpartition("/")[2]
+    _postgres("pg_restore", "--no-owner", "--exit-on-error", "--dbname", name, str(copy))
+
+
+def _check_ledger(url: str) -> None:
+    """In a process of its own: this one is bound to the real database."""
+    _run(
+        [sys.executable, "manage.py", "check_ledger"],
+        # Empty, so that DATABASE_URL counts; no log of the proof in the middle of ours.
+        {"DATABASE_URL": url, "DATABASE_URL_FILE": "", "LOG_LEVEL": "ERROR"},
+    )
+
+
+def _connection() -> dict[str, str]:
+    """Where the server is, as libpq calls it; empty values are left out."""
+    row = connection.settings_dict
+    given = {"host": row["HOST"], "port": row["PORT"], "user": row["USER"],
+             "password": row["PASSWORD"], "dbname": row["NAME"]}  # fmt: skip
+    return {name: str(value) for name, value in given.items() if value}
+
+
+def _url(name: str) -> str:
+    row = connection.settings_dict
+    user = quote(str(row["USER"]), safe="")
+    password = f":{quote(str(row['PASSWORD']), safe='')}" if row["PASSWORD"] else ""
+    port = f":{row['PORT']}" if row["PORT"] else ""
+    return f"postgres://{user}{password}@{quote(str(row['HOST']), safe='.-')}{port}/{name}"
+
+
+def _postgres(program: str, *arguments: str) -> None:
+    # By the environment: a password among the arguments could be read by everyone on the machine.
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
+    given = {names[key]: value for key, value in _connection().items() if key in names}
+    _run([program, *arguments], given)
+
+
+def _run(command: list[str], environment: Mapping[str, str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - programs and arguments of our own
+            command, env={**os.environ, **environment}, cwd=settings.BASE_DIR,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_HOUR, check=False,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise BackupFailed(f"{command[0]} is not installed (postgresql-client)") from None
+    except subprocess.TimeoutExpired:
+        raise BackupFailed(f"{command[0]} took longer than an hour") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()[-1000:]
+        raise BackupFailed(f"{' '.join(command[:3])} failed: {said}")

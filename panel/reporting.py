@@ -1,0 +1,28 @@
+"""Reports unexpected errors to Sentry, when its package is installed and SENTRY_DSN is set."""
+
+import importlib
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+def start_reporting(dsn: str) -> bool:
+    """Begin to report; False without address or package, which stops nothing.
+
+    Never with local variables or request bodies: the provider's key is in both for a moment.
+    """
+    if not dsn:
+        return False
+    try:
+        sentry = importlib.import_module("sentry_sdk")
+    except ImportError:
+        logger.warning("SENTRY_DSN is set, and the package sentry-sdk is not installed")
+        return False
+    sentry.init(
+        dsn=dsn,
+        include_local_variables=False,
+        include_source_context=False,
+        max_request_body_size="never",
+        send_default_pii=False,
+    )
+    return True

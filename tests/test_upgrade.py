@@ -1,0 +1,71 @@
+"""A database of the previous release, with money in it, is brought up to date and still adds up."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.processes import PYTHON, ROOT, clean_environment, manage
+
+# The last migration of each app in the previous release.
+PREVIOUS = {
+    "accounts": "0001_initial",
+    "wallet": "0001_initial",
+    "catalog": "0001_initial",
+    "orders": "0001_initial",
+    "panel": "0001_initial",
+}
+_FILL = """
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+apps = MigrationExecutor(connection).loader.project_state(list(PREVIOUS.items())).apps
+def make(model, **values):
+    return apps.get_model(model).objects.create(**values)
+user = make("accounts.User", email="someone@example.com", password="!")
+account = make("wallet.Account", user=user, balance="8")
+make("wallet.Entry", account=account, kind="top_up", amount="10", balance_after="10", reference="a")
+make("wallet.Entry", account=account, kind="charge", amount="-2", balance_after="8",
+     reference="order-1", order_number=1)
+provider = make("catalog.Provider", name="Upstream", url="https://example.com/api/v2", api_key="k")
+service = make("catalog.Service", provider=provider, upstream_id="1", name="Followers",
+    category=make("catalog.Category", name="A"), order_type="default", cost_rate=1, price_rate=2,
+    max_quantity=10000)
+make("orders.Order", pk=1, customer=user, service=service, provider=provider, order_type="default",
+    link="https://example.com/a", quantity=1000, price_rate=2, charge=2, cost=1, exchange_rate=1,
+    expected_charge=1)
+"""
+_TELL = """
+from catalog.models import Provider
+from orders.models import Order
+from wallet.models import Account
+print(Provider.objects.get().api_key, Order.objects.get().charge.normalize(),
+      Account.objects.get().balance.normalize())
+"""
+
+
+def run_python(site: dict[str, str], program: str) -> str:
+    done = subprocess.run(
+        [PYTHON, "-c", f"import django; django.setup()\nPREVIOUS = {PREVIOUS}\n{program}"],
+        env=clean_environment({**site, "DJANGO_SETTINGS_MODULE": "panel.settings"}),
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.timeout(180)
+def test_the_previous_releases_data_is_there_after_setup_and_adds_up(tmp_path: Path) -> None:
+    site = {"VAR_DIR": str(tmp_path), "SECRET_KEY": "s" * 50, "REDIS_URL": "",
+            "DATABASE_URL": f"sqlite:///{tmp_path}/panel.sqlite3"}  # fmt: skip
+    for app, migration in PREVIOUS.items():
+        migrated = manage("migrate", app, migration, environment=site)
+        assert migrated.returncode == 0, migrated.stderr
+    run_python(site, _FILL)
+
+    upgraded = manage("setup", environment=site)
+
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert run_python(site, _TELL) == "k 2 8"
+    audit = manage("check_ledger", environment=site)
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert "No planned" in manage("migrate", "--plan", environment=site).stdout
