@@ -54,6 +54,7 @@ class Target:
     key: str = field(repr=False)
     client: Client
     services: dict[str, str]
+    throttle: Callable[[], None]
     work: Callable[[], None]
     pass_time: Callable[[], None]
 
@@ -87,11 +88,19 @@ def simulator() -> Iterator[Target]:
         Client(url=running.url, key=KEY, allow_private=True) as client,
     ):
         numbers = {each.key: str(number) for number, each in enumerate(ORDER_TYPES, 1)}
-        yield Target(running.url, KEY, client, numbers, lambda: None, lambda: world.advance(11))
+        yield Target(
+            url=running.url,
+            key=KEY,
+            client=client,
+            services=numbers,
+            throttle=lambda: world.break_with("balance", "rate_limit"),
+            work=lambda: None,
+            pass_time=lambda: world.advance(11),
+        )
 
 
 @contextmanager
-def panel(url: str) -> Iterator[Target]:
+def panel(url: str, settings: LazySettings) -> Iterator[Target]:
     user = User.objects.create_user("panel@example.com", "a-Long-passw0rd")
     top_up(user=user, amount=OPENING, reference="opening")
     secret = create_key(user=user, name="panel").secret
@@ -104,7 +113,15 @@ def panel(url: str) -> Iterator[Target]:
             each.key: str(upstream.services[str(number)].pk)
             for number, each in enumerate(ORDER_TYPES, 1)
         }
-        yield Target(url, secret, client, numbers, work_once, lambda: upstream.world.advance(11))
+        yield Target(
+            url=url,
+            key=secret,
+            client=client,
+            services=numbers,
+            throttle=lambda: setattr(settings, "API_REQUESTS_PER_MINUTE", 1),
+            work=work_once,
+            pass_time=lambda: upstream.world.advance(11),
+        )
     assert_ledger_adds_up()
 
 
@@ -130,7 +147,7 @@ def target(
         if request.param == "simulator":
             yield stack.enter_context(simulator())
         else:
-            yield stack.enter_context(panel(f"{live_server.url}/api/v2"))
+            yield stack.enter_context(panel(f"{live_server.url}/api/v2", settings))
 
 
 def refusal(call: Callable[[], object]) -> Kind:
@@ -330,3 +347,16 @@ def test_the_key_is_in_no_refusal(target: Target) -> None:
         target.client.add(UNKNOWN, values_of("default") | {"link": f"https://e.com/{target.key}"})
 
     assert target.key not in f"{refused.value!r} {refused.value.answer}"
+
+
+def test_a_client_that_asks_too_often_is_told_to_wait(target: Target) -> None:
+    def ask_on() -> None:
+        # A new minute may begin between two of them.
+        for _ in range(3):
+            target.client.balance()
+
+    target.throttle()
+    with pytest.raises(Rejected) as refused:
+        ask_on()
+
+    assert (refused.value.kind, refused.value.http_status) == (Kind.RATE_LIMIT, 429)
