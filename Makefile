@@ -12,7 +12,7 @@ sum = $(shell cat $(1) | cksum | tr ' ' '-')
 SETUP := $(VENV)/.setup-$(call sum,requirements.txt)
 DEV := $(VENV)/.setup-dev-$(call sum,requirements-dev.txt)
 
-.PHONY: help setup demo run test chaos check lint fmt lock messages
+.PHONY: help setup demo run test chaos check lint fmt lock messages screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make check   everything that must be green before a change is merged"
 	@echo "make fmt     format the code"
 	@echo "make lock    resolve requirements*.in anew"
+	@echo "make screenshots  draw every page into screenshots/ (needs Chromium)"
 	@echo "make messages  collect the texts to translate"
 
 setup: $(SETUP)
@@ -85,3 +86,7 @@ lock:
 
 messages: $(SETUP)
 	$(BIN)/python manage.py makemessages --all --no-obsolete --ignore '$(VENV)*' --ignore var
+
+screenshots: $(DEV)
+	@$(BIN)/python manage.py compile_translations -v 0
+	@$(BIN)/pytest tests/screenshots.py -p no:xdist

@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.keys import revoke_key
-from accounts.models import ApiKey, User
+from accounts.mail import Kind
+from accounts.models import ApiKey, Mail, User
 from accounts.staff import (
     Dialog,
     DialogForm,
@@ -55,12 +56,13 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
     list_filter = ("is_active", "is_staff", "is_superuser", "groups")
     search_fields = ("email", "name")
     ordering = ("-pk",)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("last_login", "date_joined", "terms_version", "terms_at")
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "time_zone")}),
         (_("Rights"), {"fields": _POWERS}),
         (_("Dates"), {"fields": ("last_login", "date_joined")}),
+        (_("Terms of use"), {"fields": ("terms_version", "terms_at")}),
     )
     add_fieldsets = ((None, {"fields": ("email", "usable_password", "password1", "password2")}),)
 
@@ -148,6 +150,23 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             raise NotDone(_("The key was revoked before."))
         revoke_key(key)
         return _("The key is revoked.")
+
+
+@admin.register(Mail)
+class MailAdmin(ReadOnlyAdmin):
+    """What is told to customers by mail, and what still waits for the mail server."""
+
+    list_display = ("created_at", "user", "kind_column", "sent_at", "attempts", "error")
+    list_select_related = ("user",)
+    list_filter = (("sent_at", admin.EmptyFieldListFilter),)
+    search_fields = ("user__email__istartswith",)
+    search_help_text = _("Search by e-mail")
+    fields = ("user", "kind_column", "created_at", "sent_at", "not_before", "attempts", "error")
+    readonly_fields = ("kind_column",)
+
+    @column(_("kind"))
+    def kind_column(self, mail: Mail) -> Any:
+        return Kind(mail.kind).label if mail.kind in Kind.values else mail.kind
 
 
 def _is_owner(request: HttpRequest) -> bool:

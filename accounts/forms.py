@@ -5,6 +5,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import InvalidNetwork, clean_networks
+from accounts.mail import Kind
 from accounts.models import User
 
 _REGIONS = (
@@ -19,6 +20,46 @@ def time_zones() -> list[tuple[str, str]]:
         name for name in zoneinfo.available_timezones() if name.partition("/")[0] in _REGIONS
     )
     return [("UTC", "UTC"), *((name, name.replace("_", " ")) for name in names)]
+
+
+class MailForm(forms.ModelForm[User]):
+    """Which mails a customer gets."""
+
+    wanted = forms.MultipleChoiceField(
+        label=_("Write to me when"),
+        required=False,
+        choices=[each for each in Kind.choices if each[0] != Kind.LOW_BALANCE],
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    class Meta:
+        model = User
+        fields: ClassVar[list[str]] = ["low_balance"]
+        labels: ClassVar[dict[str, object]] = {
+            "low_balance": _("Write to me when the balance falls below")
+        }
+        help_texts: ClassVar[dict[str, object]] = {"low_balance": _("Leave it empty for no mail.")}
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        wanted = self.fields["wanted"]
+        assert isinstance(wanted, forms.MultipleChoiceField)  # noqa: S101 - for the type checker
+        self.kinds = [kind.value for kind in Kind if kind is not Kind.LOW_BALANCE]
+        wanted.initial = [kind for kind in self.kinds if kind not in self.instance.mail_off]
+        self.fields["low_balance"] = forms.DecimalField(
+            label=self.fields["low_balance"].label,
+            help_text=self.fields["low_balance"].help_text,
+            required=False,
+            min_value=0,
+            max_value=10**8,
+            decimal_places=2,
+            widget=forms.TextInput({"inputmode": "decimal", "autocomplete": "off"}),
+        )
+
+    def save(self, commit: bool = True) -> User:
+        wanted = self.cleaned_data["wanted"]
+        self.instance.mail_off = [kind for kind in self.kinds if kind not in wanted]
+        return super().save(commit)
 
 
 class SettingsForm(forms.ModelForm[User]):

@@ -37,6 +37,15 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField(_("staff"), default=False)
     date_joined = models.DateTimeField(_("joined"), default=timezone.now, editable=False)
+    # Which of accounts.mail.Kind the person does not want.
+    mail_off = models.JSONField(default=list, blank=True, editable=False)
+    # In the site's currency; empty: no mail about a low balance.
+    low_balance = models.DecimalField(
+        _("low balance"), max_digits=15, decimal_places=6, null=True, blank=True
+    )
+    # The version of the terms of use that was accepted, and when.
+    terms_version = models.CharField(_("terms accepted"), max_length=40, blank=True, editable=False)
+    terms_at = models.DateTimeField(_("terms accepted at"), null=True, blank=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -51,6 +60,53 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+
+class Mail(models.Model):
+    """A mail to be sent: written with what it is about, sent later by a job, at least once."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="mails", verbose_name=_("user"))
+    kind = models.CharField(_("kind"), max_length=30)  # accounts.mail.Kind
+    # Plain text and numbers; amounts as text.
+    values = models.JSONField(default=dict)
+    attempts = models.IntegerField(_("attempts"), default=0)
+    not_before = models.DateTimeField(_("not before"), default=timezone.now)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    error = models.CharField(_("error"), max_length=100, blank=True)
+    created_at = models.DateTimeField(_("written"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("mail")
+        verbose_name_plural = _("mails")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(
+                fields=["not_before", "id"],
+                condition=models.Q(sent_at__isnull=True),
+                name="mail_to_send",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class Device(models.Model):
+    """A browser session of a user, as the list of sessions shows it."""
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="devices", verbose_name=_("user"))
+    session_key = models.CharField(max_length=40, unique=True)
+    agent = models.CharField(_("browser"), max_length=60, blank=True)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    signed_in_at = models.DateTimeField(_("signed in"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        ordering = ["-signed_in_at"]
+
+    def __str__(self) -> str:
+        return self.agent
 
 
 class ApiKey(models.Model):

@@ -1,7 +1,7 @@
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import translation
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -10,9 +10,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.forms import KeyForm, SettingsForm
+from accounts.forms import KeyForm, MailForm, SettingsForm
 from accounts.keys import NewKey, create_key, revoke_key, rotate_key
 from accounts.requests import CustomerRequest, PageRequest
+from accounts.sessions import end_others, end_session, sessions_of
+from accounts.terms import terms_text, terms_version
 
 _YEAR = 365 * 24 * 3600
 MOST_KEYS = 20
@@ -29,6 +31,47 @@ def account_settings(request: CustomerRequest) -> HttpResponse:
         messages.success(request, _("Saved."))
         return redirect("accounts:settings")
     return render(request, "accounts/settings.html", {"form": form})
+
+
+@login_required
+def mails(request: CustomerRequest) -> HttpResponse:
+    """Which mails to get."""
+    form = MailForm(request.POST or None, instance=request.user)
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        messages.success(request, _("Saved."))
+        return redirect("accounts:mails")
+    return render(request, "accounts/mails.html", {"form": form})
+
+
+@login_required
+def sessions(request: CustomerRequest) -> HttpResponse:
+    """Where the person is signed in, and a button to end each of it."""
+    current = request.session.session_key or ""
+    if request.method == "POST":
+        _end_sessions(request, current)
+        return redirect("accounts:sessions")
+    return render(
+        request, "accounts/sessions.html", {"sessions": sessions_of(request.user, current)}
+    )
+
+
+def _end_sessions(request: CustomerRequest, current: str) -> None:
+    number = request.POST.get("session", "")
+    if number == "others":
+        end_others(request.user, current)
+    elif not (number.isascii() and number.isdigit() and end_session(request.user, int(number))):
+        messages.error(request, _("That session has already ended."))
+        return
+    messages.success(request, _("Signed out there."))
+
+
+def terms(request: PageRequest) -> HttpResponse:
+    """The terms of use, for everybody."""
+    text = terms_text()
+    if not text:
+        raise Http404
+    return render(request, "accounts/terms.html", {"text": text, "version": terms_version(text)})
 
 
 @login_required

@@ -41,7 +41,7 @@ from accounts.staff import (
     figure,
     staff_member,
 )
-from catalog.models import Category, ErrorRule, Provider, Service, SyncRun
+from catalog.models import Category, ErrorRule, LinkRule, Provider, Service, SyncRun
 from catalog.pricing import site_cost
 from catalog.services import release, reprice
 from catalog.sync import refresh_balance, sync_provider
@@ -630,3 +630,13 @@ class SyncRunAdmin(ReadOnlyAdmin):
         }
         context = {"refused_rows": table, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
+
+
+@admin.register(LinkRule)
+class LinkRuleAdmin(StaffAdmin):
+    """What is refused in orders, and what the customer is told."""
+
+    list_display = ("text", "kind", "message", "is_on")
+    list_filter = ("kind", "is_on")
+    search_fields = ("text", "message")
+    fields = ("kind", "text", "message", "is_on")

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from orders.errors import NotPossible
+from orders.letters import tell_ended
 from orders.models import Attempt, Order, Request
 from orders.money import Locked, lock_order, refund_order
 from orders.states import Dispatch, Outcome, RequestState, Status
@@ -98,6 +99,7 @@ def refund_unknown(*, order_id: int, reason: str, actor: User) -> None:
     order.attention = ""
     order.save(update_fields=["dispatch", "status", "finished_at", "attention"])
     record(order, Code.RESOLVED, actor=actor, action="refund", reason=note)
+    tell_ended([order.pk])
 
 
 @transaction.atomic

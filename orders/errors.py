@@ -20,6 +20,14 @@ class NotOnSale(OrderError):
     """The service is not sold now."""
 
 
+class InvalidLines(OrderError):
+    """Orders of a list can't be placed; `errors` maps the position in the list to a sentence."""
+
+    def __init__(self, errors: Mapping[int, str]) -> None:
+        super().__init__(f"{len(errors)} orders of the list can't be placed")
+        self.errors = dict(errors)
+
+
 class PriceChanged(OrderError):
     """The price moved since the customer saw it; nothing is charged before it is seen."""
 

@@ -1,25 +1,22 @@
 """A customer's orders as CSV: streamed, and safe to open in a spreadsheet."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 
 from orders.models import Order
+from wallet.spreadsheet import line, safe
 
 HEADER = (
     "order", "placed", "service_id", "service", "link", "quantity", "start_count", "remains",
     "status", "charge", "refunded",
 )  # fmt: skip
-# What makes a spreadsheet take a cell for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv_lines(orders: Iterable[Order], zone: tzinfo) -> Iterator[str]:
     """The header and one line per order; times are in `zone`, amounts with a decimal point."""
-    yield _line(HEADER)
+    yield line(HEADER)
     for order in orders:
-        yield _line(_cells(order, zone))
+        yield line(_cells(order, zone))
 
 
 def _cells(order: Order, zone: tzinfo) -> tuple[object, ...]:
@@ -27,8 +24,8 @@ def _cells(order: Order, zone: tzinfo) -> tuple[object, ...]:
         order.pk,
         order.created_at.astimezone(zone).isoformat(timespec="seconds"),
         order.service_id,
-        _safe(order.service.title),
-        _safe(order.link),
+        safe(order.service.title),
+        safe(order.link),
         order.quantity,
         order.start_count,
         order.remains,
@@ -36,13 +33,3 @@ def _cells(order: Order, zone: tzinfo) -> tuple[object, ...]:
         f"{order.charge:f}",
         f"{order.refunded:f}",
     )
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _line(cells: Iterable[object]) -> str:
-    written = io.StringIO()
-    csv.writer(written).writerow(cells)
-    return written.getvalue()

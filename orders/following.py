@@ -27,9 +27,10 @@ from catalog.models import Provider
 from orders.attention import PASSING, Attention
 from orders.decisions import FOLLOWED, Decision, decide, is_news
 from orders.errors import NotPossible
+from orders.letters import tell_ended
 from orders.models import Event, Order
 from orders.settlement import apply_status, close_cancels, facts_of
-from orders.states import OPEN, Status
+from orders.states import FINAL, OPEN, Status
 from orders.timeline import Code
 from upstream.answers import ItemError, OrderStatus
 from upstream.client import MAX_IDS, Client
@@ -353,6 +354,8 @@ def _write(news: Sequence[_News], now: datetime) -> int:
     )
     if ended:
         close_cancels([row[0] for row in ended if row[0] in written], now=now)
+        was_open = {each.order.pk for each in news if each.order.status not in FINAL}
+        tell_ended([row[0] for row in ended if row[0] in written & was_open])
     return len(written)
 
 

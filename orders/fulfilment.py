@@ -29,6 +29,7 @@ from accounts import trace
 from catalog.models import Provider, Service
 from orders import claims, gates, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
+from orders.letters import tell_ended
 from orders.models import Attempt, Order
 from orders.money import lock_order, refund_order
 from orders.states import Dispatch, Outcome, Status
@@ -277,6 +278,8 @@ def _write_with_locks(claimed: Claim, verdict: Verdict) -> None:
     _end_attempt(attempt, verdict, late=late)
     _move(order, verdict)
     _tell(order, verdict, claimed, late=late)
+    if verdict.dispatch == Dispatch.REJECTED:
+        tell_ended([order.pk])
     if verdict.holds_service:
         Service.objects.filter(pk=claimed.service_id).update(
             is_held=True, changed_at=timezone.now()

@@ -216,6 +216,27 @@ class Order(models.Model):
         return max(0, min(self.quantity, self.quantity - self.remains))
 
 
+class ServiceTimes(models.Model):
+    """How long a service typically takes, from our own completed orders; a job refreshes it."""
+
+    service = models.OneToOneField(
+        Service, models.CASCADE, related_name="times", verbose_name=_("service")
+    )
+    # Medians from placing to the first delivery and to the end, in seconds.
+    start_seconds = models.IntegerField(_("typical start"), null=True)
+    start_sample = models.IntegerField(_("orders behind it"), default=0)
+    finish_seconds = models.IntegerField(_("typical completion"), null=True)
+    finish_sample = models.IntegerField(_("orders behind it"), default=0)
+    refreshed_at = models.DateTimeField(_("refreshed"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("typical times")
+        verbose_name_plural = _("typical times")
+
+    def __str__(self) -> str:
+        return str(self.service_id)
+
+
 class Attempt(models.Model):
     """One try at sending an order, with everything that is known about it."""
 

@@ -1,5 +1,6 @@
 """An order's money: the one place where an order is locked with its account, charged and refunded."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -8,7 +9,7 @@ from orders.errors import NotPossible
 from orders.models import Order
 from orders.timeline import Code, record
 from wallet.models import Account, Entry
-from wallet.services import lock_account, post
+from wallet.services import Movement, lock_account, post, post_many
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ def charge_order(*, account: Account, order: Order) -> Entry:
         reference=f"order-{order.pk}",
         order_number=order.pk,
     )
+
+
+def charge_orders(*, account: Account, orders: Iterable[Order]) -> list[Entry]:
+    """Take the charges of many orders, an entry each: all of them or none."""
+    movements = [
+        Movement(amount=-order.charge, reference=f"order-{order.pk}", order_number=order.pk)
+        for order in orders
+    ]
+    return post_many(account=account, kind=Entry.Kind.CHARGE, movements=movements)
 
 
 def refund_order(

@@ -10,11 +10,10 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.requests import CustomerRequest
+from accounts.requests import CustomerRequest, PageRequest
 from orders.errors import NotPossible
 from orders.export import csv_lines
 from orders.forms import parameter_lines
@@ -22,12 +21,13 @@ from orders.models import Order, Request
 from orders.requests import cancel_order, cancel_refusal, refill_refusal, request_refill
 from orders.states import Status
 from orders.timeline import lines
+from wallet.days import ONE_DAY, day_of, midnight
 from wallet.models import Entry
 from wallet.paging import PAGE_SIZE, key, page_of
+from wallet.spreadsheet import download
 
 _LONGEST_SEARCH = 200
 _MOST_CHILDREN = 100
-_ONE_DAY = dt.timedelta(days=1)
 
 
 def _own(request: CustomerRequest) -> QuerySet[Order]:
@@ -66,8 +66,8 @@ class Filter:
         return cls(
             status=status if status in Status.values else "",
             text=query.get("q", ""),
-            since=_day(query.get("since", "")),
-            until=_day(query.get("until", "")),
+            since=day_of(query.get("since", "")),
+            until=day_of(query.get("until", "")),
         )
 
     @property
@@ -78,25 +78,10 @@ class Filter:
         if self.status:
             orders = orders.filter(status=self.status)
         if self.since:
-            orders = orders.filter(created_at__gte=_midnight(self.since))
+            orders = orders.filter(created_at__gte=midnight(self.since))
         if self.until:
-            orders = orders.filter(created_at__lt=_midnight(self.until + _ONE_DAY))
+            orders = orders.filter(created_at__lt=midnight(self.until + ONE_DAY))
         return _searched(orders, self.text)
-
-
-def _day(text: str) -> dt.date | None:
-    try:
-        day = parse_date(text)
-    except ValueError:
-        return None
-    # A day at either end of the calendar has no neighbour to reckon with.
-    return day if day and dt.date.min < day < dt.date.max - _ONE_DAY else None
-
-
-def _midnight(day: dt.date) -> dt.datetime:
-    """The day's begin where the customer is."""
-    start = dt.datetime.combine(day, dt.time.min)
-    return timezone.make_aware(start, timezone.get_current_timezone())
 
 
 @login_required
@@ -125,11 +110,13 @@ def export(request: CustomerRequest) -> StreamingHttpResponse:
     orders = Filter.read(request.GET).apply(_own(request).filter(parent__isnull=True))
     # The zone is fixed here: the stream is written after the middleware has left.
     written = csv_lines(orders.iterator(chunk_size=1000), timezone.get_current_timezone())
-    return StreamingHttpResponse(
-        written,
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="orders.csv"'},
-    )
+    return download(written, "orders.csv")
+
+
+@require_GET
+def explained(request: PageRequest) -> HttpResponse:
+    """What the words on the order pages mean; for visitors too."""
+    return render(request, "orders/help.html", {"statuses": Status.choices})
 
 
 def _version(order: Order) -> str:

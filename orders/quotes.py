@@ -11,9 +11,12 @@ from django.utils.translation import gettext_lazy
 
 from catalog import pricing
 from catalog.models import Service
+from catalog.platforms import evident_platform, wrong_host
+from catalog.rules import NO_RULES, Rules
 from orders.errors import InvalidOrder, NotOnSale
 from upstream.order_types import InvalidFields, OrderType, Units, find_type
 from wallet.money import LIMIT
+from wallet.templatetags.money import number
 
 # More units than this fit no price and hardly the column.
 _MAX_UNITS = 10**15
@@ -95,15 +98,16 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
     return filled
 
 
-def quote(service: Service, values: Mapping[str, str]) -> Quote:
+def quote(service: Service, values: Mapping[str, str], rules: Rules = NO_RULES) -> Quote:
     """Reckon an order of this service on the server; nothing of the price comes from `values`.
 
+    `rules` are what the operator refuses, from `catalog.rules.read_rules`.
     Raises InvalidOrder with a sentence per field, or NotOnSale.
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
     filled = read_form(service, values)
-    errors = _out_of_range(service, filled)
+    errors = _out_of_range(service, filled) or _refused(service, filled, rules)
     if errors:
         raise InvalidOrder(errors)
     flat = filled.order_type.units_by is Units.FLAT
@@ -121,6 +125,17 @@ def quote(service: Service, values: Mapping[str, str]) -> Quote:
     if max(found.charge, found.cost, found.expected_charge) > LIMIT:
         raise InvalidOrder({_size_field(filled.order_type): _("This order is too large.")})
     return found
+
+
+def _refused(service: Service, filled: Filled, rules: Rules) -> dict[str, str]:
+    """A link that evidently leads elsewhere than the service, or what the operator refuses."""
+    link = filled.parameters.get("link", "")
+    platform = evident_platform(service.title, service.category.title)
+    if platform and (host := wrong_host(platform, link)):
+        sentence = _("This service is for %(platform)s, and the link leads to %(host)s.")
+        return {"link": sentence % {"platform": platform.name, "host": host}}
+    found = rules.refusal(filled.parameters)
+    return {found[0]: found[1]} if found else {}
 
 
 def is_on_sale(service: Service) -> bool:
@@ -145,7 +160,7 @@ def _translated(sentence: str) -> str:
     known = _SENTENCES.get(re.sub(r"\d+", "N", sentence))
     if known is None:
         return sentence
-    return str(known) % {"number": numbers[0]} if numbers else str(known)
+    return str(known) % {"number": number(int(numbers[0]))} if numbers else str(known)
 
 
 def _bad_links(filled: Filled) -> dict[str, str]:
@@ -154,7 +169,7 @@ def _bad_links(filled: Filled) -> dict[str, str]:
     for name in ("link", "media", "referring_url", "username"):
         value = filled.parameters.get(name, "")
         if len(value) > _MAX_LINK:
-            errors[name] = _("At most %(number)s characters.") % {"number": _MAX_LINK}
+            errors[name] = _("At most %(number)s characters.") % {"number": number(_MAX_LINK)}
         elif name != "username" and not _is_safe(value):
             errors[name] = _("Enter a web address or a user name.")
     return errors
@@ -182,8 +197,8 @@ def _out_of_range(service: Service, filled: Filled) -> dict[str, str]:
         errors = _out_of_range_per_post(low, high, sent)
     elif units_by in _LINE_FIELDS and not low <= filled.units <= high:
         errors[_LINE_FIELDS[units_by]] = _("Enter %(min)s to %(max)s lines.") % {
-            "min": low,
-            "max": high,
+            "min": number(low),
+            "max": number(high),
         }
     elif units_by is Units.QUANTITY:
         errors = _out_of_range_quantity(low, high, filled)
@@ -201,15 +216,15 @@ def _out_of_range_quantity(low: int, high: int, filled: Filled) -> dict[str, str
         text = _("Quantity times runs may be at most %(max)s.")
     else:
         return {}
-    return {"quantity": text % {"min": low, "max": high}}
+    return {"quantity": text % {"min": number(low), "max": number(high)}}
 
 
 def _out_of_range_per_post(low: int, high: int, sent: Mapping[str, str]) -> dict[str, str]:
     errors = {}
     if int(sent["min"]) < low:
-        errors["min"] = _("Enter at least %(number)s.") % {"number": low}
+        errors["min"] = _("Enter at least %(number)s.") % {"number": number(low)}
     if int(sent["max"]) > high:
-        errors["max"] = _("Enter at most %(number)s.") % {"number": high}
+        errors["max"] = _("Enter at most %(number)s.") % {"number": number(high)}
     return errors
 
 

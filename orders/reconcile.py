@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from catalog.models import Provider
 from orders import canary, matching, scans, sights
 from orders.errors import NotPossible
+from orders.letters import tell_ended
 from orders.matching import Finding, Lost, Reason, Result, Sight, Span, Verdict, Witness
 from orders.models import Attempt, Order, Scan, ScannedSpan, Search, StrayOrder
 from orders.money import Locked, lock_order, refund_order
@@ -516,6 +517,7 @@ def _refund(attempt_id: int) -> bool:
     order.attention = ""
     order.save(update_fields=["dispatch", "status", "finished_at", "attention"])
     record(order, Code.ABSENT, action="refund")
+    tell_ended([order.pk])
     logger.info("absent order refunded order=%s", order.pk)
     return True
 

@@ -1,7 +1,7 @@
 """What a customer does with an order: place it, and take it back while it has not been sent."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -11,14 +11,20 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
-from orders.errors import DuplicateLink, PriceChanged, TokenReused
+from catalog.rules import read_rules
+from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
+from orders.errors import DuplicateLink, InvalidLines, PriceChanged, TokenReused
+from orders.letters import tell_ended
 from orders.models import Attempt, Order
-from orders.money import charge_order, lock_order, refund_order
+from orders.money import charge_order, charge_orders, lock_order, refund_order
 from orders.quotes import Filled, Quote, quote, read_form
 from orders.states import MAY_HAVE_REACHED, OPEN, Dispatch, Outcome, Status
-from orders.timeline import Code, record
+from orders.timeline import Code, record, record_placed
 from orders.wakeups import kick
+from wallet.money import ZERO
 from wallet.services import lock_account
+
+_KICKED_AT_ONCE = 16
 
 
 def place_order(
@@ -45,7 +51,7 @@ def place_order(
             if first is not None and first.client_token == client_token:
                 return _same(first, service, filled)
             current = Service.objects.select_related("provider", "category").get(pk=service.pk)
-            agreed = quote(current, values)
+            agreed = quote(current, values, read_rules())
             if seen_charge is not None and seen_charge != agreed.charge:
                 raise PriceChanged(seen=seen_charge, now=agreed.charge)
             if first is not None and not allow_duplicate:
@@ -86,8 +92,14 @@ def _same(first: Order, service: Service, filled: Filled) -> Order:
 
 
 def _create(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
+    order = _order(customer, agreed, client_token, source)
+    order.save(force_insert=True)
+    return order
+
+
+def _order(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
     provider = agreed.service.provider
-    return Order.objects.create(
+    return Order(
         customer=customer,
         service=agreed.service,
         provider=provider,
@@ -103,6 +115,56 @@ def _create(customer: User, agreed: Quote, client_token: uuid.UUID, source: Orde
         exchange_rate=provider.exchange_rate,
         expected_charge=agreed.expected_charge,
     )
+
+
+@transaction.atomic
+def place_many(
+    *,
+    customer: User,
+    wanted: Sequence[Wanted],
+    client_token: uuid.UUID,
+    seen_charge: Decimal | None = None,
+    source: Order.Source = Order.Source.WEB,
+) -> list[Order]:
+    """Create an order per wanted one and take all charges: all of them, or none.
+
+    The number of statements does not grow with the list. A token that was used before returns the
+    first orders when the content is the same. Raises InvalidLines, PriceChanged (when `seen_charge`
+    is not the sum of the charges), TokenReused, InsufficientFunds or AccountFrozen, and then
+    nothing is written.
+    """
+    if not 1 <= len(wanted) <= MOST:
+        raise InvalidLines({0: f"1 to {MOST} orders"})
+    account = lock_account(customer.pk)
+    if placed := placed_with(customer.pk, client_token):
+        return _same_list(placed, wanted)
+    agreed = agree(customer.pk, wanted)
+    if refused := {at: found for at, found in enumerate(agreed) if isinstance(found, str)}:
+        raise InvalidLines(refused)
+    quotes = [found for found in agreed if isinstance(found, Quote)]
+    total = sum((found.charge for found in quotes), ZERO)
+    if seen_charge is not None and seen_charge != total:
+        raise PriceChanged(seen=seen_charge, now=total)
+    orders = Order.objects.bulk_create(
+        _order(customer, found, token, source)
+        for found, token in zip(quotes, tokens(client_token), strict=False)
+    )
+    charge_orders(account=account, orders=orders)
+    record_placed(orders, actor=customer)
+    transaction.on_commit(partial(_kick_first, orders), robust=True)
+    return orders
+
+
+def _same_list(placed: list[Order], wanted: Sequence[Wanted]) -> list[Order]:
+    if [content_of_order(order) for order in placed] != [content_of(each) for each in wanted]:
+        raise TokenReused(f"orders from {placed[0].pk} on were placed with this token")
+    return placed
+
+
+def _kick_first(orders: Sequence[Order]) -> None:
+    """Wake a few workers: each goes on with its provider's queue, and the sweep finds the rest."""
+    for order in orders[:_KICKED_AT_ONCE]:
+        kick(order.pk)
 
 
 @transaction.atomic
@@ -132,4 +194,6 @@ def withdraw(order_id: int, *, actor: User | None) -> bool:
         outcome=Outcome.NOT_SENT, reason="withdrawn", finished_at=timezone.now()
     )
     record(order, Code.WITHDRAWN, actor=actor)
+    if actor is None or actor.pk != order.customer_id:
+        tell_ended([order.pk])
     return True

@@ -19,6 +19,7 @@ from orders.decisions import (
     shape_of,
     units_of_charge,
 )
+from orders.letters import tell_ended
 from orders.models import Order, Request
 from orders.money import Locked, lock_order, refund_order
 from orders.states import FINAL, Dispatch, RequestState, Status
@@ -141,6 +142,7 @@ def _write(locked: Locked, decision: Decision, now: datetime) -> None:
     _tell(order, decision, was)
     if decision.is_final and was.status not in FINAL:
         close_cancels([order.pk], now=now)
+        tell_ended([order.pk])
         _wake_parent(order, now)
 
 

@@ -1,5 +1,6 @@
 """The lines of an order's timeline: what can happen to it, and the sentence that tells it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,14 @@ def record(
         code=code,
         values={name: value for name, value in values.items() if value is not None},
         actor=actor,
+    )
+
+
+def record_placed(orders: Iterable[Order], *, actor: User) -> None:
+    """Begin the timelines of many orders in one statement."""
+    Event.objects.bulk_create(
+        Event(order=order, code=Code.PLACED, values={"charge": str(order.charge)}, actor=actor)
+        for order in orders
     )
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from orders import pages, views
+from orders import mass_views, pages, views
 
 app_name = "orders"
 urlpatterns = [
@@ -8,6 +8,9 @@ urlpatterns = [
     path("new/", views.new, name="new"),
     path("new/results/", views.results, name="results"),
     path("new/quote/", views.quoted, name="quote"),
+    path("mass/", mass_views.mass, name="mass"),
+    path("mass/lines/", mass_views.reckoned, name="mass_lines"),
+    path("help/", pages.explained, name="help"),
     path("export/", pages.export, name="export"),
     path("rows/", pages.rows, name="rows"),
     path("<int:pk>/", pages.detail, name="detail"),

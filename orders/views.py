@@ -13,7 +13,8 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from accounts.requests import CustomerRequest
-from catalog.models import Service
+from catalog.models import Favourite, Service
+from catalog.rules import read_rules
 from catalog.search import categories, on_sale, search
 from catalog.views import MOST_CATEGORIES
 from orders.errors import (
@@ -24,7 +25,7 @@ from orders.errors import (
     TokenReused,
 )
 from orders.forms import OrderForm, order_type_of
-from orders.models import Order
+from orders.models import Order, ServiceTimes
 from orders.quotes import Quote, quote
 from orders.services import place_order
 from upstream.order_types import Units
@@ -46,6 +47,11 @@ class Draft:
     changed: PriceChanged | None = None
     duplicate: int | None = None
     field_errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def times(self) -> ServiceTimes | None:
+        """How long it typically takes, when enough of our own orders say so."""
+        return ServiceTimes.objects.filter(service_id=self.service.pk).first()
 
     @property
     def is_flat(self) -> bool:
@@ -117,6 +123,7 @@ def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, An
         context |= {"found": found[:PAGE_SIZE], "has_more": len(found) > PAGE_SIZE}
     else:
         context["recent"] = _recent(request.user.pk)
+        context["kept"] = _kept(request.user.pk)
     if with_categories:
         context["categories"] = categories(MOST_CATEGORIES)
     return context
@@ -128,6 +135,12 @@ def _recent(customer_id: int) -> list[Service]:
     wanted = list(dict.fromkeys(latest))[:6]
     found = {service.pk: service for service in on_sale().filter(pk__in=wanted)}
     return [found[number] for number in wanted if number in found]
+
+
+def _kept(customer_id: int) -> list[Service]:
+    """The favourites that are on sale now."""
+    mine = Favourite.objects.filter(user_id=customer_id).values("service_id")
+    return list(on_sale().filter(pk__in=mine)[:12])
 
 
 def _service(number: int | None) -> Service | None:
@@ -155,19 +168,20 @@ def _draft(
     return Draft(
         service=service,
         form=OrderForm(service, order_type, typed, initial),
-        token=_token(request.POST.get("token")),
+        token=token_of(request.POST.get("token")),
         balance=balance_of(request.user.pk),
     )
 
 
-def _token(text: str | None) -> uuid.UUID:
+def token_of(text: str | None) -> uuid.UUID:
+    """The one-time token that the page sent back; a new one for a page that sent none."""
     try:
         return uuid.UUID(text or "")
     except ValueError:
         return uuid.uuid4()
 
 
-def _seen(text: str | None) -> Decimal | None:
+def seen_charge(text: str | None) -> Decimal | None:
     """The charge that stood on the button, as the page sent it back."""
     try:
         seen = Decimal(text or "")
@@ -178,7 +192,7 @@ def _seen(text: str | None) -> Decimal | None:
 
 def _try_quote(draft: Draft) -> None:
     try:
-        draft.quote = quote(draft.service, draft.form.values())
+        draft.quote = quote(draft.service, draft.form.values(), read_rules())
     except InvalidOrder as exc:
         draft.field_errors = exc.errors
     except NotOnSale:
@@ -191,7 +205,7 @@ def _submit(request: CustomerRequest) -> HttpResponse:
         messages.error(request, _("This service is not on sale now. Choose another one."))
         return redirect("orders:new")
     draft = _draft(request, service)
-    seen = _seen(request.POST.get("seen_charge"))
+    seen = seen_charge(request.POST.get("seen_charge"))
     # Without scripts the first press asks for the charge: nothing is placed that wasn't named.
     if request.POST.get("action") == "quote" or seen is None:
         _try_quote(draft)

@@ -17,7 +17,7 @@ from catalog.models import Provider, SyncRun
 from orders.models import Gate, Order
 from orders.states import Dispatch, Status
 from panel.models import Job
-from wallet.models import Account
+from wallet.models import Account, TopUpRequest
 
 # An order that waits longer than this for its first sending is worth a look.
 SLOW_SENDING = timedelta(minutes=5)
@@ -60,6 +60,8 @@ def _tiles(user: User, now: datetime) -> list[Tile]:
         tiles.append(_failed_syncs(now))
     if user.has_perm("wallet.view_account"):
         tiles.append(_frozen())
+    if user.has_perm("wallet.view_topuprequest"):
+        tiles.append(_open_top_ups())
     return tiles
 
 
@@ -94,6 +96,17 @@ def _oldest_unsent(now: datetime) -> Tile:
         link=_orders(f"dispatch__exact={Dispatch.QUEUED}"),
         note=_("Paid, and waiting to be sent."),
         is_fine=placed is None or now - placed < SLOW_SENDING,
+    )
+
+
+def _open_top_ups() -> Tile:
+    count = TopUpRequest.objects.filter(state=TopUpRequest.State.OPEN).count()
+    return Tile(
+        title=_("Top-ups to check"),
+        value=count,
+        link=f"{reverse('admin:wallet_topuprequest_changelist')}?state__exact=open",
+        note=_("Customers say that they paid."),
+        is_fine=count == 0,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from accounts import mail
 from catalog import sync
 from catalog.services import ensure_first_provider
 from orders import (
@@ -20,6 +21,7 @@ from orders import (
     reconcile,
     requests,
     restore,
+    times,
 )
 from panel import alerts
 from panel.jobs import run_job
@@ -110,6 +112,14 @@ def _send_alerts() -> str:
     return sentence(alerts.run_alerts(timezone.now()))
 
 
+def _refresh_times() -> str:
+    return f"{times.refresh_times()} services"
+
+
+def _send_mails() -> str:
+    return sentence(mail.send_due())
+
+
 WORK: dict[str, Callable[[], str]] = {
     "sweep": _sweep,
     "poll_orders": _poll_orders,
@@ -122,4 +132,6 @@ WORK: dict[str, Callable[[], str]] = {
     "forget_old": _forget_old,
     "send_alerts": _send_alerts,
     "check_ledger": _check_ledger,
+    "send_mails": _send_mails,
+    "refresh_times": _refresh_times,
 }

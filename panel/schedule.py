@@ -41,6 +41,8 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("reconcile", timedelta(seconds=5)),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
+        PeriodicJob("refresh_times", timedelta(hours=1)),
+        PeriodicJob("send_mails", timedelta(seconds=10)),
         PeriodicJob("send_callbacks", timedelta(seconds=5)),
         PeriodicJob("forget_old", timedelta(hours=1)),
         PeriodicJob("send_alerts", timedelta(minutes=1)),

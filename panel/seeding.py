@@ -12,6 +12,7 @@ from catalog.models import Provider, Service
 from catalog.sync import sync_provider
 from panel.demo import KEY
 from wallet.errors import AlreadyPosted
+from wallet.models import TopUpMethod
 from wallet.services import top_up
 
 
@@ -36,6 +37,7 @@ _STAFF_APPS = ["accounts", "wallet", "catalog", "orders", "panel"]
 def seed(api_url: str) -> None:
     """Bring the demo's data up; what is there already, and what was changed by hand, stays."""
     _people()
+    _top_up_method()
     provider = _provider(api_url)
     if not Service.objects.filter(provider=provider).exists():
         sync_provider(provider)
@@ -64,14 +66,25 @@ def _person(login: Login, **flags: bool) -> User:
     return user
 
 
+def _top_up_method() -> None:
+    TopUpMethod.objects.get_or_create(
+        name="Bank transfer",
+        defaults={
+            "instructions": "This is a demo: say what you would have paid, and approve it as staff.",
+            "percent": 2,
+        },
+    )
+
+
 def _staff_group() -> Group:
-    """Staff of the demo see everything and change orders; prices, providers and people they don't."""
+    """Staff of the demo see everything, change orders and decide about top-ups; prices, providers and people they don't."""
     group, created = Group.objects.get_or_create(name="Staff")
     if created:
         ours = Permission.objects.filter(content_type__app_label__in=_STAFF_APPS)
         seeing = ours.filter(codename__startswith="view_")
         orders = ours.filter(content_type__app_label="orders", codename="change_order")
-        group.permissions.set([*seeing, *orders])
+        top_ups = ours.filter(codename="decide_topuprequest")
+        group.permissions.set([*seeing, *orders, *top_ups])
     return group
 
 

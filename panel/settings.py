@@ -55,6 +55,12 @@ if not (CURRENCY.isalpha() and 3 <= len(CURRENCY) <= 5):
     raise ImproperlyConfigured("CURRENCY must be a currency code such as USD")
 # How a customer adds funds, shown on the wallet page as plain text.
 TOP_UP_INSTRUCTIONS = env.text("TOP_UP_INSTRUCTIONS")
+# Whether visitors may read the price list.
+PUBLIC_CATALOG = env.flag("PUBLIC_CATALOG")
+# The terms of use, a plain text file; with it every sign-up must accept them.
+TERMS_PATH = env.text("TERMS_PATH")
+if TERMS_PATH and not Path(TERMS_PATH).is_file():
+    raise ImproperlyConfigured("TERMS_PATH must be the path of a text file")
 MARKUP_PERCENT = env.amount("MARKUP_PERCENT", "50", high="100000")
 
 UPSTREAM_API_URL = env.text("UPSTREAM_API_URL")
@@ -257,6 +263,10 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
+# The old address and the new one, until the new one is confirmed and made the first.
+ACCOUNT_MAX_EMAIL_ADDRESSES = 2
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"

@@ -25,10 +25,17 @@ from accounts.staff import (
     figure,
     staff_member,
 )
-from wallet.errors import AlreadyPosted, InsufficientFunds, InvalidAmount
-from wallet.models import Account, Entry
+from wallet.errors import (
+    AlreadyDecided,
+    AlreadyPosted,
+    InsufficientFunds,
+    InvalidAmount,
+    OwnRequest,
+)
+from wallet.models import Account, Entry, TopUpMethod, TopUpRequest
 from wallet.money import LIMIT, STEP
 from wallet.services import adjust, top_up
+from wallet.topups import approve, refuse
 
 REFUSALS: Refusals = {
     AlreadyPosted: lambda _exc: _("This was done a moment ago; it is not done twice."),
@@ -37,6 +44,8 @@ REFUSALS: Refusals = {
         % {"missing": figure(exc.missing)}
     ),
     InvalidAmount: lambda _exc: _("This amount can't be posted."),
+    AlreadyDecided: lambda _exc: _("Somebody has already decided about this request."),
+    OwnRequest: lambda _exc: _("Nobody decides about their own top-up."),
 }
 
 
@@ -191,6 +200,115 @@ class EntryAdmin(ReadOnlyAdmin):
     @column(_("balance after"))
     def balance_column(self, entry: Entry) -> str:
         return figure(entry.balance_after)
+
+
+@admin.register(TopUpMethod)
+class TopUpMethodAdmin(StaffAdmin):
+    """The ways to pay by hand; switched off instead of deleted."""
+
+    list_display = ("name", "min_amount", "max_amount", "percent", "is_offered", "position")
+    fields = (
+        "name", "instructions", ("min_amount", "max_amount"), "percent", ("is_offered", "position"),
+    )  # fmt: skip
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return False
+
+
+class _RequestFacts(DialogForm):
+    def facts(self) -> list[tuple[Any, Any]]:
+        asked: TopUpRequest = self.target
+        same = TopUpRequest.objects.filter(reference__iexact=asked.reference).exclude(pk=asked.pk)
+        twins = ", ".join(f"{each} ({each.get_state_display()})" for each in same[:5])
+        return [
+            (_("Customer"), asked.account),
+            (_("Method"), asked.method),
+            (_("Paid"), figure(asked.amount)),
+            (_("Credit"), figure(asked.credit)),
+            (_("Reference"), asked.reference),
+            (_("Same reference"), twins),
+        ]
+
+
+class ApproveForm(_RequestFacts):
+    """Asks nothing; shows what is credited."""
+
+
+class RefuseForm(_RequestFacts, ReasonForm):
+    """Asks for the reason, which the customer reads."""
+
+
+@admin.register(TopUpRequest)
+class TopUpRequestAdmin(ReadOnlyAdmin):
+    """Payments that customers say they made: found and credited, or refused with a reason."""
+
+    list_display = (
+        "created_at", "account", "method", "paid_column", "credit_column", "reference", "state_column",
+    )  # fmt: skip
+    list_select_related = ("account__user", "method")
+    list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    search_fields = ("reference", "account__user__email__istartswith")
+    search_help_text = _("Search by reference or e-mail")
+    fields = (
+        "account", "method", ("paid_column", "credit_column"), "reference", "proof_link",
+        "state_column", "reason", ("decided_by", "decided_at"), "created_at",
+    )  # fmt: skip
+    readonly_fields = ("paid_column", "credit_column", "proof_link", "state_column")
+    actions_detail = ("approve", "refuse")
+
+    @column(_("paid"))
+    def paid_column(self, asked: TopUpRequest) -> str:
+        return figure(asked.amount)
+
+    @column(_("credit"))
+    def credit_column(self, asked: TopUpRequest) -> str:
+        return figure(asked.credit)
+
+    @column(_("state"), label={"open": "warning", "approved": "success", "refused": "danger"})
+    def state_column(self, asked: TopUpRequest) -> tuple[str, Any]:
+        return asked.state, asked.get_state_display()
+
+    @column(_("proof"))
+    def proof_link(self, asked: TopUpRequest) -> Any:
+        if not asked.proof:
+            return "–"
+        page = reverse("wallet:proof", args=[asked.pk])
+        return format_html('<a href="{}">{}</a>', page, _("Download the picture"))
+
+    def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        return request.user.has_perm("wallet.decide_topuprequest")
+
+    @dialog(
+        Dialog(
+            title=_("Approve"),
+            button=_("Credit the amount"),
+            permission="decide",
+            icon="check_circle",
+            form=ApproveForm,
+            refusals=REFUSALS,
+        )
+    )
+    def approve(self, request: HttpRequest, form: ApproveForm, asked: TopUpRequest) -> Any:  # noqa: ARG002
+        entry = approve(request_id=asked.pk, actor=staff_member(request))
+        return _("%(amount)s credited; the balance is %(balance)s.") % {
+            "amount": figure(entry.amount), "balance": figure(entry.balance_after),
+        }  # fmt: skip
+
+    @dialog(
+        Dialog(
+            title=_("Refuse"),
+            button=_("Refuse"),
+            permission="decide",
+            icon="block",
+            form=RefuseForm,
+            is_dangerous=True,
+            refusals=REFUSALS,
+        )
+    )
+    def refuse(self, request: HttpRequest, form: RefuseForm, asked: TopUpRequest) -> Any:
+        reason = form.cleaned_data["reason"]
+        refuse(request_id=asked.pk, actor=staff_member(request), reason=reason)
+        return _("Refused.")
 
 
 def entries_table(entries: Any) -> dict[str, Any]:

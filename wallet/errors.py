@@ -28,3 +28,15 @@ class InvalidAmount(WalletError):
 
 class AlreadyPosted(WalletError):
     """An entry of this kind and reference is in the ledger; it is never written twice."""
+
+
+class AlreadyDecided(WalletError):
+    """The top-up request was approved or refused before."""
+
+
+class OwnRequest(WalletError):
+    """Nobody decides about their own top-up."""
+
+
+class TooManyRequests(WalletError):
+    """The customer has as many open top-up requests as are allowed."""

@@ -1,11 +1,16 @@
+from decimal import Decimal
+from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
+from django.core.files.storage import FileSystemStorage
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from wallet.money import LIMIT, MoneyField
+from wallet.money import LIMIT, STEP, MoneyField
 
 
 class Account(models.Model):
@@ -114,3 +119,122 @@ class Entry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+
+class TopUpMethod(models.Model):
+    """A way to pay by hand, as the operator describes it."""
+
+    name = models.CharField(_("name"), max_length=100)
+    instructions = models.TextField(
+        _("instructions"), help_text=_("Plain text: where to pay, and what to write as reference.")
+    )
+    min_amount = MoneyField(_("min"), default=1, validators=[MinValueValidator(STEP)])
+    max_amount = MoneyField(_("max"), default=10_000, validators=[MaxValueValidator(LIMIT)])
+    percent = models.DecimalField(
+        _("bonus or fee %"),
+        max_digits=6,
+        decimal_places=3,
+        default=0,
+        validators=[MinValueValidator(Decimal("-99")), MaxValueValidator(Decimal(100))],
+        help_text=_("Above 0 a bonus is added to what was paid, below 0 a fee is kept."),
+    )
+    is_offered = models.BooleanField(_("offered"), default=True)
+    position = models.IntegerField(_("position"), default=0)
+
+    class Meta:
+        verbose_name = _("top-up method")
+        verbose_name_plural = _("top-up methods")
+        ordering = ["position", "pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(min_amount__gt=0) & Q(min_amount__lte=F("max_amount")),
+                name="top_up_method_limits",
+                violation_error_message=_("The minimum is above the maximum."),
+            ),
+            models.CheckConstraint(
+                condition=Q(percent__gt=-100, percent__lte=100), name="top_up_method_percent"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProofStorage(FileSystemStorage):
+    """Where proofs of payment are kept: outside of everything that is served as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(file_permissions_mode=0o600, directory_permissions_mode=0o700)
+
+    @property
+    def base_location(self) -> Path:  # read anew, as settings may change
+        return Path(settings.VAR_DIR) / "proofs"
+
+    @property
+    def location(self) -> str:
+        return str(self.base_location.absolute())
+
+
+def proof_folder() -> FileSystemStorage:
+    """The storage of the field, made when it is asked for: its folder is no part of a migration."""
+    return ProofStorage()
+
+
+class TopUpRequest(models.Model):
+    """A payment that a customer says they made; credited once, when staff have found it."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("being checked")
+        APPROVED = "approved", _("credited")
+        REFUSED = "refused", _("refused")
+
+    account = models.ForeignKey(
+        Account, models.PROTECT, related_name="top_up_requests", verbose_name=_("wallet")
+    )
+    method = models.ForeignKey(
+        TopUpMethod, models.PROTECT, related_name="requests", verbose_name=_("method")
+    )
+    amount = MoneyField(_("paid"))
+    # With the bonus or the fee of the method as it was when the request was filed.
+    credit = MoneyField(_("credit"))
+    reference = models.CharField(_("reference"), max_length=100)
+    proof = models.FileField(_("proof"), storage=proof_folder, max_length=100, blank=True)
+    # Made by the page that drew the form: a form sent twice is one request.
+    client_token = models.UUIDField(editable=False)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.OPEN)
+    reason = models.CharField(_("reason"), max_length=300, blank=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("decided by"),
+    )
+    decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
+    created_at = models.DateTimeField(_("filed"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("top-up request")
+        verbose_name_plural = _("top-up requests")
+        ordering = ["-pk"]
+        permissions = [("decide_topuprequest", "Can approve or refuse a top-up request")]
+        indexes = [
+            models.Index(fields=["-id"], condition=Q(state="open"), name="top_up_request_open"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "client_token"], name="top_up_request_sent_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount__gt=0) & Q(credit__gt=0), name="top_up_request_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(state="open", decided_at__isnull=True)
+                | (~Q(state="open") & Q(decided_at__isnull=False, decided_by__isnull=False)),
+                name="top_up_request_decided_by_someone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"

@@ -1,14 +1,18 @@
-"""Everything that moves money. Only `post` writes a balance."""
+"""Everything that moves money. Only `post_many`, and `post` through it, writes a balance."""
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate
 
 from django.db import transaction
 
+from accounts import mail
 from accounts.models import User
 from wallet.errors import AccountFrozen, AlreadyPosted, InsufficientFunds, InvalidAmount
 from wallet.models import Account, Entry
-from wallet.money import LIMIT, STEP
+from wallet.money import LIMIT, STEP, ZERO
 
 
 def open_account(user: User) -> Account:
@@ -22,12 +26,21 @@ def lock_account(user_id: int) -> Account:
     Locks are always taken in the order account, order, attempt; so this comes first in every
     transaction that moves money.
     """
-    accounts = Account.objects.select_for_update(no_key=True)
+    accounts = Account.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
     try:
         return accounts.get(user_id=user_id)
     except Account.DoesNotExist:
         Account.objects.get_or_create(user_id=user_id)
         return accounts.get(user_id=user_id)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """A signed amount in the site's currency that is to be posted, and what it is for."""
+
+    amount: Decimal
+    reference: str
+    order_number: int | None = None
 
 
 def post(
@@ -46,34 +59,72 @@ def post(
     Decimal, because SQLite would make it in floats. Raises InvalidAmount, InsufficientFunds,
     AccountFrozen (charges only) or AlreadyPosted, and then nothing is written.
     """
+    movement = Movement(amount=amount, reference=reference, order_number=order_number)
+    return post_many(account=account, kind=kind, movements=[movement], actor=actor, note=note)[0]
+
+
+def post_many(
+    *,
+    account: Account,
+    kind: Entry.Kind,
+    movements: Sequence[Movement],
+    actor: User | None = None,
+    note: str = "",
+) -> list[Entry]:
+    """Write an entry per movement and one balance, by the rules of `post`: all of them, or none.
+
+    The number of statements does not grow with the number of movements.
+    """
     transaction.get_connection().validate_no_broken_transaction()
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError(
             "post needs the transaction that locked the account"
         )
-    if amount == 0 or abs(amount) > LIMIT or amount != amount.quantize(STEP):
-        raise InvalidAmount(f"{amount} can't be posted")
     if kind == Entry.Kind.CHARGE and account.frozen_reason:
         raise AccountFrozen("the account is frozen")
-    balance = account.balance + amount
-    if balance < 0:
-        raise InsufficientFunds(balance=account.balance, needed=-amount)
-    if balance > LIMIT:
-        raise InvalidAmount("the balance would grow beyond what can be stored")
-    if Entry.objects.filter(kind=kind, reference=reference).exists():
-        raise AlreadyPosted(f"{kind} {reference} is in the ledger")
-    account.balance = balance
+    balances = _balances(account.balance, [movement.amount for movement in movements])
+    references = {movement.reference for movement in movements}
+    is_known = Entry.objects.filter(kind=kind, reference__in=references).exists()
+    if is_known or len(references) < len(movements):
+        raise AlreadyPosted(f"{kind} {movements[0].reference} is in the ledger")
+    _warn_when_low(account, balances[-1])
+    account.balance = balances[-1]
     account.save(update_fields=["balance"])
-    return Entry.objects.create(
-        account=account,
-        kind=kind,
-        amount=amount,
-        balance_after=balance,
-        reference=reference,
-        order_number=order_number,
-        actor=actor,
-        note=note,
+    return Entry.objects.bulk_create(
+        Entry(
+            account=account,
+            kind=kind,
+            amount=movement.amount,
+            balance_after=balance,
+            reference=movement.reference,
+            order_number=movement.order_number,
+            actor=actor,
+            note=note,
+        )
+        for movement, balance in zip(movements, balances, strict=True)
     )
+
+
+def _warn_when_low(account: Account, balance: Decimal) -> None:
+    """Write a mail when the balance falls below the amount that the customer chose."""
+    limit = account.user.low_balance
+    if limit is not None and balance < limit <= account.balance:
+        mail.write(account.user, mail.Kind.LOW_BALANCE, balance=str(balance), limit=str(limit))
+
+
+def _balances(balance: Decimal, amounts: Sequence[Decimal]) -> list[Decimal]:
+    """The balance after each amount; raises InvalidAmount or InsufficientFunds."""
+    if not amounts:
+        raise InvalidAmount("nothing to post")
+    for amount in amounts:
+        if amount == 0 or abs(amount) > LIMIT or amount != amount.quantize(STEP):
+            raise InvalidAmount(f"{amount} can't be posted")
+    balances = list(accumulate(amounts, initial=balance))[1:]
+    if min(balances) < 0:
+        raise InsufficientFunds(balance=balance, needed=-sum(amounts, ZERO))
+    if max(balances) > LIMIT:
+        raise InvalidAmount("the balance would grow beyond what can be stored")
+    return balances
 
 
 @transaction.atomic

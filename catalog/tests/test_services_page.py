@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts.models import User
 from catalog.models import Category, Provider, Service
@@ -158,3 +158,72 @@ def test_the_page_weighs_the_same_at_20000_services(
 
     assert len(page.context["page"].object_list) == 50
     assert len(page.content) <= MOST_BYTES
+
+
+def test_platforms_are_offered_by_what_is_on_sale_and_narrow_the_list(
+    signed_in: Client, services: None
+) -> None:
+    page = signed_in.get("/services/")
+    assert [each.key for each in page.context["platforms"]] == ["instagram", "tiktok"]
+
+    found = signed_in.get("/services/?platform=tiktok").context["page"].object_list
+
+    assert [each.title for each in found] == ["Likes, slow", "Plays"]
+    assert len(signed_in.get("/services/?platform=nonsense").context["page"].object_list) == 3
+
+
+def test_a_favourite_is_kept_and_let_go(signed_in: Client, service: Service) -> None:
+    def favourites() -> list[str]:
+        page = signed_in.get("/services/?favourites=1").context["page"]
+        return [each.title for each in page.object_list]
+
+    assert favourites() == []
+    answer = signed_in.post(
+        "/services/favourite/", {"service": service.pk, "next": "/services/?q=f"}
+    )
+    assert answer["Location"] == f"/services/?q=f#s{service.pk}"
+    assert favourites() == ["Followers, fast"]
+    assert "Favourites" in signed_in.get("/orders/new/").content.decode()
+
+    button = signed_in.post(
+        "/services/favourite/", {"service": service.pk}, headers={"HX-Request": "true"}
+    )
+
+    assert 'aria-pressed="false"' in button.content.decode()
+    assert favourites() == []
+
+
+def test_favourites_are_ones_own(signed_in: Client, service: Service) -> None:
+    signed_in.post("/services/favourite/", {"service": service.pk})
+    other = Client()
+    other.force_login(User.objects.create_user("other@example.com"))
+
+    assert len(other.get("/services/?favourites=1").context["page"].object_list) == 0
+
+
+@pytest.mark.parametrize("number", ["", "x", "999999", "-1"])
+def test_what_is_no_service_can_not_be_kept(
+    signed_in: Client, service: Service, number: str
+) -> None:
+    assert signed_in.post("/services/favourite/", {"service": number}).status_code == 404
+
+
+def test_a_star_leads_to_no_other_site(signed_in: Client, service: Service) -> None:
+    answer = signed_in.post(
+        "/services/favourite/", {"service": service.pk, "next": "https://evil.example/"}
+    )
+
+    assert answer["Location"].startswith("/services/#")
+
+
+def test_visitors_read_the_price_list_when_the_operator_wants(
+    client: Client, service: Service, settings: Settings
+) -> None:
+    assert client.get("/services/")["Location"] == "/accounts/login/?next=/services/"
+
+    settings.PUBLIC_CATALOG = True
+
+    page = client.get("/services/").content.decode()
+    assert "Followers, fast" in page
+    assert "star" not in page
+    assert "/services/" in client.get("/").content.decode()

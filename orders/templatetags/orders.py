@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 
 from django import template
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from orders.models import Order
 from orders.states import Status
@@ -55,6 +56,19 @@ def details(line: Line) -> str:
         status = str(line.values.get("status") or line.values.get("to") or "")
         return str(Status(status).label) if status in Status.values else ""
     return ""
+
+
+@register.filter
+def duration(seconds: int) -> str:
+    """A typical time in the unit that one would use in speech."""
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
+    hours = round(minutes / 60)
+    if hours < 48:
+        return ngettext("%(count)d hour", "%(count)d hours", hours) % {"count": hours}
+    days = round(hours / 24)
+    return ngettext("%(count)d day", "%(count)d days", days) % {"count": days}
 
 
 def _amount(text: object) -> str:

@@ -149,8 +149,8 @@ def test_a_batch_writes_what_changed_in_a_statement_per_kind(
     with CaptureQueriesContext(connection) as captured:
         report = poll_due()
     assert report.changed == 99
-    # Claim 2, running 1, ended 1, timeline 1, cancel requests 1; providers and rules 2.
-    assert len(queries(captured)) == 8
+    # Claim 2, running 1, ended 1, timeline 1, cancel requests 1, mails 2; providers and rules 2.
+    assert len(queries(captured)) == 10
     assert Order.objects.filter(status=Status.COMPLETED).count() == 50
     assert Order.objects.filter(status=Status.COMPLETED, next_poll_at=None).count() == 50
     assert Order.objects.filter(status=Status.IN_PROGRESS, finished_at=None).count() == 49

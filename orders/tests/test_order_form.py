@@ -142,7 +142,7 @@ def test_a_quantity_out_of_range_is_refused_by_the_server(
         drawn(signed_in, service) | {"link": LINK, "quantity": "5", "action": "quote"},
     ).content.decode()
 
-    assert "Enter a quantity from 10 to 10000." in page
+    assert "Enter a quantity from 10 to 10,000." in page
     assert 'value="5"' in page
 
 

@@ -225,6 +225,6 @@ def test_sentences_are_translated_with_their_numbers() -> None:
         found = errors_of(service_of_type("default"), {"link": "x" * 3000, "quantity": "x"})
 
     assert found == {
-        "link": "At most 2000 characters.",
+        "link": "At most 2,000 characters.",
         "quantity": "Enter a whole number.",
     }

@@ -1,5 +1,6 @@
 """Every page of the admin: it opens, changes nothing on GET, shows no key and has its own policy."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -12,13 +13,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.models import User
-from catalog.models import ErrorRule, Service, SyncRun
+from accounts.models import Mail, User
+from catalog.models import ErrorRule, LinkRule, Service, SyncRun
 from orders.models import Attempt, Gate, Order, Request
 from orders.states import Dispatch, Outcome, RequestState
 from orders.timeline import Code, record
 from panel.models import Job
-from wallet.models import Account, Entry
+from wallet.models import Account, Entry, TopUpMethod, TopUpRequest
 
 KEY = "canary-9f8e7d6c5b4a3210"
 
@@ -40,7 +41,19 @@ def world(customer: User, service: Service) -> dict[str, Any]:
         answer='{"error":"Odd error","key":"[key]"}',
     )  # fmt: skip
     record(order, Code.UNKNOWN)
+    method = TopUpMethod.objects.create(name="Bank", instructions="Pay there.")
     return {
+        "accounts.mail": Mail.objects.create(user=customer, kind="completed"),
+        "wallet.topupmethod": method,
+        "wallet.topuprequest": TopUpRequest.objects.create(
+            account=customer.account,
+            method=method,
+            amount=5,
+            credit=5,
+            reference="r",
+            client_token=uuid.uuid4(),
+        ),
+        "catalog.linkrule": LinkRule.objects.create(kind="word", text="casino"),
         "accounts.user": customer,
         "wallet.account": Account.objects.get(),
         "wallet.entry": Entry.objects.get(),
@@ -234,6 +247,7 @@ def test_the_first_page_shows_the_real_figures(
     assert not tiles["Unconfirmed orders"].is_fine
     assert tiles["Failed syncs in 24 hours"].value == 1
     assert tiles["Frozen wallets"].is_fine
+    assert tiles["Top-ups to check"].value == 1
     assert str(tiles["Oldest unsent order"].value) == "none"
     assert [row[1] for row in answer.context["today"]["rows"]] == [1, 0, 0, 0, 0, 0]
     assert "2 wallets differ" in answer.content.decode()

@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -17,6 +18,8 @@ from catalog.models import Service
 from orders.models import Order
 from orders.services import place_order
 from orders.states import Dispatch, Status
+from wallet.models import TopUpMethod
+from wallet.topups import file_request
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -129,6 +132,37 @@ def test_the_form_works_with_scripts_off_and_by_keyboard_alone(
     plain.close()
 
 
+def test_a_list_is_checked_while_it_is_typed_and_a_double_click_places_it_once(
+    page: Page, service: Service
+) -> None:
+    page.goto("/orders/mass/")
+    page.get_by_label("Orders, one per line").fill(
+        f"{service.pk} | https://example.com/1 | 100\n{service.pk} | https://example.com/2 | 1\n"
+    )
+    expect(page.locator("#checked")).to_contain_text("Enter a quantity from 10 to 10,000.")
+    expect(page.locator("#said")).to_have_text("2 lines, 1 with errors, charge $0.20")
+    page.get_by_label("Place all of them or none").uncheck()
+    assert _violations(page) == []
+
+    page.get_by_role("button", name="Place 1 order · $0.20").dblclick()
+
+    expect(page.get_by_text("1 order is placed and paid.")).to_be_visible()
+    assert Order.objects.count() == 1
+
+
+def test_a_star_is_set_and_let_go_in_place(page: Page, service: Service) -> None:
+    page.goto("/services/")
+    page.evaluate("window.stayed = true")
+    star = page.get_by_role("button", name=f"Favourite #{service.pk}")
+
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "true")
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "false")
+
+    assert page.evaluate("window.stayed")
+
+
 def test_rows_and_the_order_page_follow_the_order_without_a_reload(
     page: Page, customer: User, service: Service
 ) -> None:
@@ -193,12 +227,17 @@ def addresses(order: Order, service: Service) -> list[str]:
     return [
         "/orders/new/",
         "/orders/new/?q=follow",
+        "/orders/mass/",
+        "/orders/help/",
         f"/orders/new/?service={service.pk}",
         "/orders/",
         f"/orders/{order.pk}/",
         "/services/",
         "/wallet/",
+        "/wallet/add/",
         "/account/",
+        "/account/mails/",
+        "/account/sessions/",
         "/accounts/email/",
         "/accounts/password/change/",
         "/accounts/2fa/",
@@ -243,6 +282,10 @@ def test_every_page_is_accessible_in_both_themes_and_fits_every_width(
     )
     order = place(customer, service)
     start(order, remains=30)
+    bank = TopUpMethod.objects.create(name="Bank", instructions="Pay there.", percent=2)
+    file_request(
+        user=customer, method=bank, amount=Decimal(5), reference="x", client_token=uuid.uuid4()
+    )
 
     problems = [text for address in addresses(order, service) for text in _check(page, address)]
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from django import template
 from django.conf import settings
 from django.utils.formats import number_format
+from django.utils.translation import gettext as _
 
 from wallet.money import STEP
 
@@ -43,6 +44,12 @@ def money(amount: Decimal | None) -> str:
 
 
 @register.filter
+def amount(text: str) -> str:
+    """An amount that was kept as text, as in a mail's values."""
+    return money(Decimal(text))
+
+
+@register.filter
 def signed_money(amount: Decimal) -> str:
     """An amount that came in or went out, with its sign."""
     return f"+{money(amount)}" if amount > 0 else money(amount)
@@ -52,6 +59,15 @@ def signed_money(amount: Decimal) -> str:
 def rate(amount: Decimal | None) -> str:
     """A price per 1,000, as fine as it is stored."""
     return "" if amount is None else _write(Decimal(amount), _RATE_STEP)
+
+
+@register.filter
+def percent(value: Decimal) -> str:
+    """A percentage without its sign: the word beside it says bonus or fee."""
+    exact = abs(value)
+    digits = number_format(exact, decimal_pos=_places(exact, least=0), use_l10n=True)
+    # As the language writes it: "5%" or "%5".
+    return _("%(number)s%%") % {"number": digits}
 
 
 @register.filter

@@ -6,7 +6,7 @@ from django.db import IntegrityError, connection, transaction
 from accounts.models import User
 from wallet.errors import AccountFrozen, AlreadyPosted, InsufficientFunds, InvalidAmount
 from wallet.models import Account, Entry
-from wallet.services import adjust, lock_account, post, top_up
+from wallet.services import Movement, adjust, lock_account, post, post_many, top_up
 
 
 def charge(user: User, amount: str, number: int = 1) -> Entry:
@@ -121,3 +121,41 @@ def test_posting_without_the_lock_s_transaction_is_refused(customer: User) -> No
             post(account=account, kind=Entry.Kind.TOP_UP, amount=Decimal(1), reference="x")
     finally:
         connection.in_atomic_block = kept
+
+
+def post_amounts(user: User, *amounts: str) -> list[Entry]:
+    movements = [
+        Movement(amount=Decimal(amount), reference=f"order-{number}", order_number=number)
+        for number, amount in enumerate(amounts, start=1)
+    ]
+    with transaction.atomic():
+        return post_many(account=lock_account(user.pk), kind=Entry.Kind.CHARGE, movements=movements)
+
+
+def test_many_movements_are_one_balance_and_an_entry_each(customer: User) -> None:
+    entries = post_amounts(customer, "-1", "-2.5", "-0.00001")
+
+    assert [entry.balance_after for entry in entries] == [
+        Decimal(9), Decimal("6.5"), Decimal("6.49999"),
+    ]  # fmt: skip
+    assert balance(customer) == Decimal("6.49999")
+
+
+@pytest.mark.parametrize("amounts", [("-6", "-4.00001"), ("-1", "0"), ("-1", "-0.000001"), ()])
+def test_one_movement_that_can_not_be_posted_keeps_all_back(
+    customer: User, amounts: tuple[str, ...]
+) -> None:
+    with pytest.raises((InsufficientFunds, InvalidAmount)):
+        post_amounts(customer, *amounts)
+
+    assert balance(customer) == 10
+    assert not Entry.objects.filter(kind=Entry.Kind.CHARGE).exists()
+
+
+def test_a_reference_twice_in_one_go_is_refused(customer: User) -> None:
+    twice = Movement(amount=Decimal(-1), reference="order-1", order_number=1)
+
+    with pytest.raises(AlreadyPosted), transaction.atomic():
+        post_many(
+            account=lock_account(customer.pk), kind=Entry.Kind.CHARGE, movements=[twice, twice]
+        )

@@ -93,3 +93,37 @@ def test_a_full_page_stays_small_and_needs_few_queries(
         page = signed_in.get("/wallet/")
 
     assert len(page.content) <= MOST_BYTES
+
+
+def test_movements_are_searched_by_type_words_and_day(signed_in: Client, customer: User) -> None:
+    top_up(user=customer, amount=Decimal(3), note="bank transfer 77", reference="t-77")
+
+    def amounts(query: str) -> list[Decimal]:
+        return [entry.amount for entry in signed_in.get(f"/wallet/?{query}").context["page"].rows]
+
+    assert amounts("q=transfer") == [3]
+    assert amounts("q=t-77") == [3]
+    assert amounts("type=top_up") == [3, 10]
+    assert amounts("type=charge") == []
+    assert amounts("since=2999-01-01") == []
+    assert len(amounts("until=2999-01-01")) == 2
+    assert len(amounts("since=0001-01-01&until=nonsense&type=x")) == 2
+    assert amounts("q=%00zzz") == []
+
+
+def test_an_empty_filter_says_what_to_do_next(signed_in: Client) -> None:
+    assert "No transaction matches" in signed_in.get("/wallet/?q=zzz").content.decode()
+
+
+def test_the_download_holds_what_the_page_shows_and_no_formula(
+    signed_in: Client, customer: User
+) -> None:
+    top_up(user=customer, amount=Decimal("1.00005"), note="=1+1", reference="t-1")
+
+    answer = signed_in.get("/wallet/export/?q=t-1")
+
+    lines = b"".join(answer.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert lines[0] == "date,type,order,reference,note,amount,balance_after"
+    assert lines[1].endswith("top_up,,t-1,'=1+1,1.000050,11.000050")
+    assert len(lines) == 2
+    assert answer["Content-Disposition"] == 'attachment; filename="transactions.csv"'
