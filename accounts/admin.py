@@ -1,4 +1,4 @@
-"""Users and groups in the admin; sign-in goes through the same door as the customers'."""
+"""Users, groups and API keys in the admin; sign-in goes through the same door as the customers'."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
@@ -14,9 +15,19 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.paginator import InfinitePaginator
 
 from accounts import viewing
+from accounts.keys import revoke_key
 from accounts.mail import Kind
-from accounts.models import AuditEntry, Mail, User
-from accounts.staff import Dialog, ReadOnlyAdmin, StaffAdmin, column, dialog, staff_member
+from accounts.models import ApiKey, AuditEntry, Mail, User
+from accounts.staff import (
+    Dialog,
+    DialogForm,
+    NotDone,
+    ReadOnlyAdmin,
+    StaffAdmin,
+    column,
+    dialog,
+    staff_member,
+)
 
 # Rate limits and two-factor sign-in count for staff too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -113,6 +124,59 @@ class RoleAdmin(GroupAdmin, StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:  # noqa: ARG002
         return _is_owner(request)
+
+
+class RevokeForm(DialogForm):
+    def facts(self) -> list[tuple[Any, Any]]:
+        key: ApiKey = self.target
+        return [
+            (_("customer"), key.user),
+            (_("name"), key.name),
+            (_("begins with"), key.prefix),
+        ]
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """Customers' API keys: whose they are and when they were used, never what they are."""
+
+    list_display = ("name", "prefix", "user", "standing", "created_at", "last_used_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
+    list_select_related = ("user",)
+    search_fields = ("=prefix", "name", "user__email")
+    search_help_text = _("Search by the first eight characters, the name or the customer")
+    fields = (
+        "user", "name", "prefix", "allowed_from", "created_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
+    actions_detail = ("revoke",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiKey]:
+        return super().get_queryset(request).defer("digest")  # type: ignore[no-any-return]
+
+    @column(_("state"), ordering="revoked_at", label={"works": "success", "revoked": "danger"})
+    def standing(self, key: ApiKey) -> tuple[str, Any]:
+        return ("revoked", _("revoked")) if key.revoked_at else ("works", _("works"))
+
+    def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+        # Pages here are read-only, so the right to change a key is the right to end it.
+        return request.user.has_perm("accounts.change_apikey")
+
+    @dialog(
+        Dialog(
+            title=_("Revoke key"),
+            button=_("Revoke"),
+            permission="revoke",
+            icon="key_off",
+            form=RevokeForm,
+            text=_("The customer's programs stop working with it at once, and for good."),
+            is_dangerous=True,
+        )
+    )
+    def revoke(self, request: HttpRequest, form: DialogForm, key: ApiKey) -> Any:  # noqa: ARG002
+        if key.revoked_at:
+            raise NotDone(_("The key was revoked before."))
+        revoke_key(key)
+        return _("The key is revoked.")
 
 
 @admin.register(Mail)

@@ -28,6 +28,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+import orders.api_admin  # noqa: F401 - registers its pages
 from accounts.models import User
 from accounts.staff import (
     Dialog,

@@ -1,7 +1,8 @@
 """API v2 as we speak it to our own customers, another panel included.
 
 One address, fields `key` and `action`, JSON answers; an error is {"error": "text"} with HTTP 200,
-and HTTP 429 with Retry-After when a key, or an address with wrong keys, calls too often. IDs of
+and HTTP 429 with Retry-After when a key, or an address with wrong keys, calls too often, or when
+others were in the way: nothing was done. After HTTP 500 and 503 nobody knows. IDs of
 other customers answer exactly like IDs that don't exist: every look-up begins with the key's owner.
 """
 
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
@@ -20,8 +22,9 @@ from accounts.models import ApiKey
 from orders import price_list
 from orders.api_add import add
 from orders.api_fields import ids_of, number_of, numbers_of, read_fields
-from orders.api_status import describe_all, plain, refill_word
+from orders.api_status import describe_all, plain, refill_number, refill_pk, refill_word
 from orders.api_texts import (
+    AWAY,
     BAD_ORDER,
     BAD_REFILL,
     BAD_REQUEST,
@@ -34,6 +37,7 @@ from orders.api_texts import (
     TOO_MANY_REQUESTS,
     Refused,
 )
+from orders.busy import Busy
 from orders.decisions import FOLLOWED
 from orders.errors import NotPossible
 from orders.models import Order, Request
@@ -42,6 +46,9 @@ from orders.states import FINAL
 from wallet.services import open_account
 
 logger = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 2
+_AWAY_SECONDS = 10
 
 Fields: TypeAlias = Mapping[str, str]
 Json: TypeAlias = Any
@@ -67,24 +74,44 @@ def _guarded(request: HttpRequest) -> HttpResponse:
     except (Refused, KeyRefused) as exc:
         return JsonResponse({"error": str(exc)})
     except TooManyRequests as exc:
-        headers = {"Retry-After": str(exc.seconds)}
-        return JsonResponse({"error": TOO_MANY_REQUESTS}, status=429, headers=headers)
+        return _later(429, TOO_MANY_REQUESTS, exc.seconds)
+    except Busy:
+        # In words for which every client comes again: it must not take the order for placed.
+        return _later(429, TOO_MANY_REQUESTS, _BUSY_SECONDS)
+    except (OperationalError, InterfaceError) as exc:
+        # It may have happened while the order was committed.
+        logger.warning("A call of API v2 met a database error: %s", type(exc).__name__)
+        return _later(503, AWAY, _AWAY_SECONDS)
     except Exception:
         # The boundary to the client, which must not mistake this for an answer: an order may exist.
         logger.exception("A call of API v2 failed")
         return JsonResponse({"error": "Internal server error"}, status=500)
 
 
+def _later(status: int, text: str, seconds: int) -> HttpResponse:
+    return JsonResponse({"error": text}, status=status, headers={"Retry-After": str(seconds)})
+
+
 @sensitive_variables()
 def _answer(request: HttpRequest) -> HttpResponse:
     fields = read_fields(request)
-    key = authenticate(fields.pop("key", "").strip(), client_address(request))
+    key = _owner_of(fields.pop("key", "").strip(), client_address(request))
     action = fields.get("action", "").strip()
     if action == "services":
         return price_list.response(request, key.user_id)
     if action not in ACTIONS:
         raise Refused(BAD_REQUEST)
     return JsonResponse(ACTIONS[action](key, fields), safe=False)
+
+
+@sensitive_variables("secret")
+def _owner_of(secret: str, address: str) -> ApiKey:
+    try:
+        return authenticate(secret, address)
+    except (OperationalError, InterfaceError) as exc:
+        logger.warning("A key could not be looked up: %s", type(exc).__name__)
+        # Nothing has begun.
+        raise Busy from None
 
 
 def _add(key: ApiKey, fields: Fields) -> Json:
@@ -126,7 +153,7 @@ def _refill_each(key: ApiKey, ids: list[str]) -> dict[str, Json]:
 
 def _ask_refill(key: ApiKey, order: Order) -> Json:
     try:
-        return request_refill(order_id=order.pk, actor=key.user).pk
+        return refill_number(request_refill(order_id=order.pk, actor=key.user).pk)
     except NotPossible as exc:
         if not order.service.refill:
             return _error(NO_REFILL)
@@ -176,10 +203,10 @@ def _refill_status(key: ApiKey, fields: Fields) -> Json:
 
 
 def _refill_words(key: ApiKey, ids: list[str]) -> dict[str, Json]:
-    numbers = numbers_of(ids)
+    rows = {each: refill_pk(number) for each, number in numbers_of(ids).items()}
     own = Request.objects.filter(order__customer_id=key.user_id, kind=Request.Kind.REFILL)
-    words = {each.pk: refill_word(each) for each in own.filter(pk__in=set(numbers.values()))}
-    return {each: words.get(numbers.get(each, 0), _error(BAD_REFILL)) for each in ids}
+    words = {each.pk: refill_word(each) for each in own.filter(pk__in=set(rows.values()))}
+    return {each: words.get(rows.get(each, 0), _error(BAD_REFILL)) for each in ids}
 
 
 def _echo(text: str) -> int | str:

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import logging
+import random
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from accounts.models import ApiKey
@@ -24,6 +27,7 @@ from orders.api_texts import (
     Refused,
     of_invalid_order,
 )
+from orders.busy import Busy, is_lock_timeout
 from orders.errors import InvalidOrder, NotOnSale
 from orders.models import ApiAdd, Order
 from orders.quotes import Filled, read_form
@@ -32,9 +36,15 @@ from orders.states import Status
 from wallet.errors import AccountFrozen, InsufficientFunds
 from wallet.services import lock_account
 
+logger = logging.getLogger(__name__)
+
 REPLAYED_FOR = timedelta(hours=48)
 LONGEST_REQUEST_ID = 128
 _NOT_CONTENT = {"key", "action", "request_id"}
+# Seconds between tries for a lock; each is stretched by chance, lest two calls keep meeting.
+_PAUSES = (0.1, 0.2, 0.4)
+# Clients wait 30 seconds or so, and the last try takes time as well.
+_LAST_TRY_AFTER = 16.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,10 @@ class _Call:
 
 
 def add(key: ApiKey, fields: Mapping[str, str]) -> int:
-    """Place an order and return its number. Raises Refused with the customary text.
+    """Place an order and return its number.
+
+    Raises Refused with the customary text, and Busy when the customer's account stayed locked by
+    others; in both cases nothing was placed.
 
     A `request_id` that was accepted within 48 hours returns the first order. Without one, a call
     that repeats service, link and quantity of the same key is refused as a duplicate for a while.
@@ -61,10 +74,31 @@ def add(key: ApiKey, fields: Mapping[str, str]) -> int:
     call = _Call(key, values, fields.get("request_id", "").strip())
     if len(call.request_id) > LONGEST_REQUEST_ID:
         raise Refused(f"{BAD_REQUEST}: request_id has at most {LONGEST_REQUEST_ID} characters")
+    return _retrying(call)
+
+
+def _retrying(call: _Call) -> int:
+    began = time.monotonic()
+    for pause in (*_PAUSES, None):
+        try:
+            return _once(call)
+        except OperationalError as error:
+            # All of it was undone, so the same call can be made again; of any other failure that
+            # is not known.
+            if not is_lock_timeout(error):
+                raise
+            logger.warning("add waits for a lock key=%s", call.key.pk)
+            if pause is None or time.monotonic() - began > _LAST_TRY_AFTER:
+                raise Busy from error
+        time.sleep(pause * random.uniform(1, 2))  # noqa: S311 - protects nothing
+    raise AssertionError
+
+
+def _once(call: _Call) -> int:
     with transaction.atomic():
         # The account's lock lets one call of a customer through at a time, so what is looked up
         # here is still true when the order is written.
-        lock_account(key.user_id)
+        lock_account(call.key.user_id)
         first = _first_order(call)
         return first if first is not None else _place(call).pk
 

@@ -273,6 +273,7 @@ def openapi(url: str, name: str) -> dict[str, Any]:
     """The OpenAPI 3.1 description of the address `url` of a site called `name`."""
     base, _api, path = url.rpartition("/api/")
     forms = {call.slug: _schema(call) for call in CALLS}
+    answers = {f"{name}Answer": schema for name, schema in _ANSWERS.items()}
     body = {"oneOf": [{"$ref": f"#/components/schemas/{slug}"} for slug in forms]}
     content = {"schema": body, "examples": dict(_body_examples())}
     return {
@@ -295,14 +296,91 @@ def openapi(url: str, name: str) -> dict[str, Any]:
                 }
             }
         },
-        "components": {"schemas": forms | {"Error": _ERROR}},
+        "components": {"schemas": forms | answers | {"Error": _ERROR}},
     }
 
 
+_ERROR_BODY = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
+}
+
+
+def _record(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _list(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
+    return {"type": "array", "items": _record(properties, *optional)}
+
+
+def _or_error(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"$ref": "#/components/schemas/Error"}]}
+
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_NUMERAL: dict[str, Any] = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
+_ID: dict[str, Any] = {"type": "integer"}
+# An ID that can't be one is told back as it was sent.
+_ECHO: dict[str, Any] = {"type": ["integer", "string"]}
+_IDS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": r"^\d+$"}}
+_FLAG: dict[str, Any] = {"type": "boolean"}
+
+_ORDER_STATUS = _record(
+    {
+        "charge": _NUMERAL,
+        "start_count": _NUMERAL,
+        "status": _TEXT,
+        "remains": _NUMERAL,
+        "currency": _TEXT,
+    }
+)
+_RUNS_STATUS = _record({"status": _TEXT, "runs": _NUMERAL, "orders": _IDS})
+_POSTS_STATUS = _record(
+    {
+        "status": _TEXT,
+        "expiry": _TEXT,
+        "posts": _NUMERAL,
+        "orders": _IDS,
+        "old_orders": _IDS,
+        "charge": _NUMERAL,
+        "currency": _TEXT,
+    },
+    "charge",
+    "currency",
+)
+_STATUS = {"anyOf": [_ORDER_STATUS, _RUNS_STATUS, _POSTS_STATUS]}
+_SERVICE_ROW = {
+    "service": _ID,
+    "name": _TEXT,
+    "type": _TEXT,
+    "category": _TEXT,
+    "rate": _NUMERAL,
+    "min": _NUMERAL,
+    "max": _NUMERAL,
+    "refill": _FLAG,
+    "cancel": _FLAG,
+    "dripfeed": _FLAG,
+}
+# What each way to call is answered with, by its slug; the order types share one answer.
+_ANSWERS: dict[str, dict[str, Any]] = {
+    "services": _list(_SERVICE_ROW, "dripfeed"),
+    "add": _record({"order": _ID}),
+    "status": _STATUS,
+    "status-many": {
+        "type": "object",
+        "propertyNames": {"not": {"const": "error"}},
+        "additionalProperties": _or_error(_STATUS),
+    },
+    "refill": _record({"refill": _NUMERAL}),
+    "refill-many": _list({"order": _ECHO, "refill": _or_error(_ID)}),
+    "refill_status": _record({"status": _TEXT}),
+    "refill_status-many": _list({"refill": _ECHO, "status": _or_error(_TEXT)}),
+    "cancel-many": _list({"order": _ECHO, "cancel": _or_error({"const": 1})}),
+    "balance": _record({"balance": _NUMERAL, "currency": _TEXT}),
 }
 
 
@@ -313,21 +391,29 @@ def _body_examples() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _responses() -> dict[str, Any]:
     answers = {call.slug: {"value": call.answer} for call in CALLS}
+    possible = [{"$ref": f"#/components/schemas/{name}Answer"} for name in _ANSWERS]
     return {
         "200": {
             "description": "The answer, or an error",
             "content": {
                 "application/json": {
-                    "schema": {"type": ["object", "array"]},
+                    "schema": {"anyOf": [{"$ref": "#/components/schemas/Error"}, *possible]},
                     "examples": answers,
                 }
             },
         },
         "304": {"description": "services: the list is the one named in If-None-Match"},
         "429": {
-            "description": "Too many calls of this key, or wrong keys of this address",
+            "description": "Too many calls of this key, wrong keys of this address, or too much to "
+            "do at the moment; nothing was done, and the same call may be sent again",
             "headers": {"Retry-After": {"schema": {"type": "integer"}}},
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            "content": _ERROR_BODY,
+        },
+        "503": {
+            "description": "The database is away; whether the call was carried out is not known. An add "
+            "that is sent again with the same request_id is never a second order",
+            "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+            "content": _ERROR_BODY,
         },
     }
 

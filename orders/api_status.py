@@ -39,6 +39,9 @@ REFILL_WORDS = {
     RequestState.COMPLETED: "Completed",
     RequestState.REJECTED: "Rejected",
 }
+# Added to the number of a refill's row. Seen at one real panel: every refill is answered with the
+# ID 1. Clients, our own included, take that for no ID and never ask how such a refill stands.
+_REFILLS_AFTER = 1000
 # Words for subscriptions that our own status does not tell apart.
 _SUBSCRIPTION_WORDS = {"paused": "Paused", "expired": "Expired"}
 
@@ -135,6 +138,16 @@ def _subscription_word(order: Order) -> str:
 def _iso_day(parameters: Mapping[str, str]) -> str:
     """Seen at real panels: asked for as 31/12/2030, told as 2030-12-31."""
     return "-".join(reversed(parameters.get("expiry", "").split("/")))
+
+
+def refill_number(pk: int) -> int:
+    """The ID that clients know a refill by."""
+    return pk + _REFILLS_AFTER
+
+
+def refill_pk(number: int) -> int:
+    """The row that a client's refill ID means; below 1 there is none."""
+    return number - _REFILLS_AFTER
 
 
 def refill_word(request: Request) -> str:

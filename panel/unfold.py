@@ -94,6 +94,14 @@ def _navigation() -> list[dict[str, Any]]:
             ],
         },
         {
+            "title": _("API"),
+            "items": [
+                _item(_("API keys"), "key", "accounts.apikey"),
+                _item(_("Callbacks"), "webhook", "orders.callback"),
+                _item(_("Callback messages"), "outgoing_mail", "orders.delivery"),
+            ],
+        },
+        {
             "title": _("Operation"),
             "items": [
                 _item(_("Users"), "group", "accounts.user"),

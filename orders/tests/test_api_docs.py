@@ -80,7 +80,7 @@ def test_the_description_is_of_this_address(description: Any) -> None:
 def test_every_reference_of_the_description_leads_somewhere(description: Any) -> None:
     references = re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', json.dumps(description))
 
-    assert len(set(references)) == len(api_docs.CALLS) + 1
+    assert {call.slug for call in api_docs.CALLS} <= set(references)
     assert set(references) == set(description["components"]["schemas"])
 
 

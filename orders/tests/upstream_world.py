@@ -103,15 +103,15 @@ def balance(user: User) -> Decimal:
 
 
 @contextmanager
-def running_upstream(**chosen: Any) -> Iterator[Upstream]:
-    """An open simulator and its row; keywords are the simulator's settings.
+def running_upstream(rows: list[dict[str, Any]] = SERVICES, **chosen: Any) -> Iterator[Upstream]:
+    """An open simulator that sells `rows`, and its row; keywords are the simulator's settings.
 
     Its clock stands still until a test advances it.
     """
     rules = Settings(pace=10, **chosen)
     with (
         Simulator(
-            world=World(SERVICES, key=KEY, settings=rules, clock=lambda: 1_780_000_000.0)
+            world=World(rows, key=KEY, settings=rules, clock=lambda: 1_780_000_000.0)
         ) as simulator,
         override_settings(ALLOW_PRIVATE_UPSTREAM=True),
     ):
@@ -133,6 +133,6 @@ def running_upstream(**chosen: Any) -> Iterator[Upstream]:
                 cancel=row["cancel"],
                 dripfeed=row["dripfeed"],
             )
-            for row in SERVICES
+            for row in rows
         }
         yield Upstream(simulator=simulator, provider=provider, services=services)
