@@ -1,7 +1,7 @@
 """The harness bites: with a guard switched off, and with harm done by hand, something goes red."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -61,8 +61,8 @@ class _Forgetful:
     def filter(self, **_wanted: object) -> "models.QuerySet[Entry]":
         return self._manager.none()
 
-    def create(self, **values: object) -> Entry:
-        return self._manager.create(**values)
+    def bulk_create(self, entries: Iterable[Entry]) -> list[Entry]:
+        return self._manager.bulk_create(entries)
 
 
 def credit_twice(customer: User) -> None:
