@@ -155,6 +155,11 @@ class Order(models.Model):
             models.Index(
                 fields=["provider", "sent_at"], condition=~Q(upstream_id=""), name="order_sent"
             ),
+            models.Index(
+                fields=["provider", "finished_at"],
+                condition=~Q(upstream_id="") & Q(finished_at__isnull=False),
+                name="order_ended",
+            ),
             models.Index(fields=["created_at"], name="order_by_day"),
             models.Index(
                 fields=["-id"],
@@ -748,3 +753,29 @@ class EventMark(models.Model):
 
     def __str__(self) -> str:
         return f"{self.settled}"
+
+
+class ProviderDay(models.Model):
+    """A provider's day in its own currency: what our orders took, and what its balance lost."""
+
+    provider = models.ForeignKey(
+        Provider, models.CASCADE, related_name="days", verbose_name=_("provider")
+    )
+    day = models.DateField(_("day"))
+    booked = MoneyField(_("booked"))
+    given_back = MoneyField(_("given back"))
+    # Of orders that ended that day: what the provider says it charged, less what was due.
+    overcharged = MoneyField(_("charged too much"))
+    spent = MoneyField(_("balance spent"), null=True)
+    unexplained = MoneyField(_("unexplained"), null=True)
+
+    class Meta:
+        verbose_name = _("provider's day")
+        verbose_name_plural = _("providers' days")
+        ordering = ["-day"]
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "day"], name="provider_day_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.day}"

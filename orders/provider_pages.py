@@ -12,6 +12,7 @@ from catalog.models import Provider
 from orders.provider_facts import Facts, facts
 
 _READINGS = 20
+_DAYS = 14
 
 
 def provider_sections(provider: Provider) -> list[dict[str, Any]]:
@@ -20,6 +21,7 @@ def provider_sections(provider: Provider) -> list[dict[str, Any]]:
     tables = [
         (_("The last seven days"), _figures(found)),
         (_("Refusals and failures by kind"), _errors(found)),
+        (_("Accounts by day"), _days(provider)),
         (_("Balance"), _balances(found)),
         (_("Exchange rates"), _rates(provider)),
     ]
@@ -53,6 +55,16 @@ def _errors(found: Facts) -> dict[str, Any]:
     names = {str(kind): words for kind, words in KINDS}
     rows = [[names.get(kind, kind), count] for kind, count in found.errors]
     return {"headers": [_("kind"), _("attempts")], "rows": rows}
+
+
+def _days(provider: Provider) -> dict[str, Any]:
+    rows = [
+        [day.day, figure(day.booked), figure(day.given_back), figure(day.overcharged),
+         figure(day.spent), figure(day.unexplained)]
+        for day in provider.days.all()[:_DAYS]
+    ]  # fmt: skip
+    names = [_("booked"), _("given back"), _("charged too much"), _("balance spent")]
+    return {"headers": [_("day"), *names, _("unexplained")], "rows": rows}
 
 
 def _balances(found: Facts) -> dict[str, Any]:

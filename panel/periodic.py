@@ -18,6 +18,7 @@ from orders import (
     callbacks,
     following,
     fulfilment,
+    reckoning,
     reconcile,
     requests,
     restore,
@@ -126,6 +127,10 @@ def _roll_up_sales() -> str:
     return f"{sales.roll_up()} days"
 
 
+def _reckon_providers() -> str:
+    return f"{reckoning.reckon_all(timezone.now())} days with money unexplained"
+
+
 def _heal_sales() -> str:
     return f"{sales.heal(timezone.now())} days differed"
 
@@ -154,6 +159,7 @@ WORK: dict[str, Callable[[], str]] = {
     "refresh_times": _refresh_times,
     "roll_up_sales": _roll_up_sales,
     "heal_sales": _heal_sales,
+    "reckon_providers": _reckon_providers,
     "time_services": _time_services,
     "prune_history": _prune_history,
 }

@@ -45,6 +45,7 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("send_mails", timedelta(seconds=10)),
         PeriodicJob("roll_up_sales", timedelta(minutes=5)),
         PeriodicJob("time_services", timedelta(days=1), hour=2),
+        PeriodicJob("reckon_providers", timedelta(hours=1)),
         PeriodicJob("heal_sales", timedelta(days=1), hour=4),
         PeriodicJob("prune_history", timedelta(days=1), hour=5),
         PeriodicJob("send_callbacks", timedelta(seconds=5)),
