@@ -18,7 +18,7 @@ from pytest_django import Settings
 from accounts.models import User
 from catalog.models import BalanceSample, HeldChange, Provider, Service
 from orders import desk, sales, timing
-from orders.models import Attempt, DailySales, Gate, Order, Request, ServiceTiming
+from orders.models import Attempt, DailySales, Gate, Order, ProviderDay, Request, ServiceTiming
 from orders.provider_facts import days_left, facts, low_balances
 from orders.services import place_order, withdraw
 from orders.states import Dispatch, Outcome, Status
@@ -330,6 +330,21 @@ def test_the_provider_page_tells_its_week(owner: Client, customer: User, service
     assert "50.0 % (1/2)" in page
     assert "3000 ms" in page
     assert "wrong link: refund" in page
+
+
+def test_the_provider_page_shows_money_that_nothing_explains(
+    owner: Client, service: Service
+) -> None:
+    ProviderDay.objects.create(
+        provider=service.provider, day=date(2026, 3, 2), booked=D("1.5"), given_back=D("0.25"),
+        overcharged=D("0.125"), spent=D("9.75"), unexplained=D("8.5"),
+    )  # fmt: skip
+
+    page = text(owner.get(reverse("admin:catalog_provider_change", args=[service.provider.pk])))
+
+    assert "Accounts by day" in page
+    for amount in ("1.50", "0.25", "0.125", "9.75", "8.50"):
+        assert amount in page
 
 
 def test_a_job_is_run_from_its_page_and_never_on_get(owner: Client) -> None:
