@@ -1,6 +1,7 @@
 """Fixtures for the whole project."""
 
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
+from pytest_django import Settings
 
 from accounts.models import User
 from catalog.models import Category, Provider, Service
@@ -106,7 +108,13 @@ BaseDatabaseOperations.execute_sql_flush = _flush_without_triggers  # type: igno
 
 
 @pytest.fixture(autouse=True)
-def _fresh_cache() -> Iterator[None]:
+def _fresh_cache(settings: Settings) -> Iterator[None]:
+    """An empty cache, also beside the tests of another process on the same Redis."""
+    if settings.REDIS_URL:
+        own = {**settings.CACHES["default"], "KEY_PREFIX": f"test-{uuid.uuid4()}"}
+        settings.CACHES = {"default": own}
+        yield
+        return
     cache.clear()
     yield
     cache.clear()

@@ -8,7 +8,7 @@ a frozen server would otherwise cost every request its time-out again.
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.core.cache.backends.redis import RedisCache
 from redis.exceptions import RedisError
@@ -23,15 +23,17 @@ REST_SECONDS = 10.0
 class ForgivingRedisCache(RedisCache):
     """Django's Redis cache; while its server is away every key is missing and no write is kept."""
 
-    _rests_until = 0.0
+    # By server, for all of a process's threads: each has an instance of its own.
+    _rests_until: ClassVar[dict[str, float]] = {}
 
     def _try(self, work: Callable[[], T], otherwise: T) -> T:
-        if time.monotonic() < self._rests_until:
+        server = str(self._servers)  # type: ignore[attr-defined] # the stubs lack it
+        if time.monotonic() < self._rests_until.get(server, 0.0):
             return otherwise
         try:
             return work()
         except RedisError as error:
-            type(self)._rests_until = time.monotonic() + REST_SECONDS
+            self._rests_until[server] = time.monotonic() + REST_SECONDS
             logger.warning("the cache is away: %s", type(error).__name__)
             return otherwise
 

@@ -36,6 +36,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     """Redis with this test's messages kept apart; wake-ups of this process go there too."""
     name = f"test-{uuid.uuid4()}:"
     own = Celery("test", broker=settings.REDIS_URL, set_as_current=False)
+    own.conf.task_default_queue = settings.CELERY_TASK_DEFAULT_QUEUE
     own.conf.broker_transport_options = {
         **settings.CELERY_BROKER_TRANSPORT_OPTIONS,
         "global_keyprefix": name,
