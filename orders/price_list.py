@@ -12,7 +12,6 @@ from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags
-from redis.exceptions import RedisError
 
 from catalog.models import Service
 from catalog.rates import for_customer, rate_for
@@ -61,13 +60,10 @@ def current(customer_id: int | None = None) -> Prepared:
     if has_own_prices:
         return prepare(customer_id)
     place = f"api-services-{state}"
-    try:
-        found: Prepared | None = cache.get(place)
-        if found is None:
-            found = prepare()
-            cache.set(place, found, _KEPT_SECONDS)
-    except RedisError:
-        return prepare()
+    found: Prepared | None = cache.get(place)
+    if found is None:
+        found = prepare()
+        cache.set(place, found, _KEPT_SECONDS)
     return found
 
 

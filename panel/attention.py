@@ -13,7 +13,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from redis.exceptions import RedisError
 
 from accounts.models import User
 from accounts.staff import staff_member
@@ -133,13 +132,10 @@ def badge(request: HttpRequest) -> str:
     if not isinstance(user, User):
         return ""
     place = f"attention-{user.pk}"
-    try:
-        total: int | None = cache.get(place)
-        if total is None:
-            total = sum(count for _kind, count in waiting(user, timezone.now()))
-            cache.set(place, total, _BADGE_SECONDS)
-    except RedisError:
-        return ""
+    total: int | None = cache.get(place)
+    if total is None:
+        total = sum(count for _kind, count in waiting(user, timezone.now()))
+        cache.set(place, total, _BADGE_SECONDS)
     return str(total) if total else ""
 
 
