@@ -3,12 +3,12 @@
 import enum
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from upstream.errors import Kind
 
 
-@dataclass(frozen=True)
-class ServiceRow:
+class ServiceRow(NamedTuple):
     """One service as the provider lists it; whether it can be sold is the catalogue's judgement.
 
     `rate` is the price of 1,000 units in the currency of our account there, None when it is

@@ -1,5 +1,6 @@
 """The client of API v2: one method per action, typed answers, three kinds of failure."""
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -15,7 +16,9 @@ from upstream.answers import (
     RefillStatus,
 )
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
-from upstream.transport import Answer, Timeouts, Transport
+from upstream.exchange import Timeouts
+from upstream.kept import Kept
+from upstream.transport import Answer, Transport
 from upstream.values import document
 from upstream.verdicts import NO_RULES, kind_of
 
@@ -43,16 +46,17 @@ class Client:
 
     Every method raises NotSent, Rejected or OutcomeUnknown (`upstream.errors`) and no other
     error of the network or of the answer. `add`, `refill`, `refills` and `cancel` send at most
-    once, on a connection of their own: `before_send` is called when it is open and before the
-    first byte; an exception of the hook goes through and nothing is sent. Reads reuse
-    connections and may be repeated by the caller.
+    once: `before_send` is called when a connection is open and before the first byte; an exception
+    of the hook goes through and nothing is sent. The connection is one of `kept`, which clients of
+    many threads may share, or without it one of their own. Reads reuse connections and may be
+    repeated by the caller.
 
     `rules` are this provider's own error texts (see `verdicts.kind_of`). `error_wins` is for a
     provider known to put an order id beside the error of an order it has not placed. `ca_file`
     names other certificate roots than the usual ones. The key appears in no error and no repr.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that differs between providers, by name
         self,
         *,
         url: str,
@@ -63,6 +67,7 @@ class Client:
         user_agent: str = USER_AGENT,
         error_wins: bool = False,
         ca_file: str | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self._key = key
         self._echo = _echoes_of(key)
@@ -74,6 +79,7 @@ class Client:
             timeouts=timeouts,
             user_agent=user_agent,
             ca_file=ca_file,
+            kept=kept,
         )
 
     def __repr__(self) -> str:
@@ -97,12 +103,28 @@ class Client:
             limit=_SERVICES_LIMIT,
         )
 
-    def services_body(self) -> bytes:
-        """Fetch the price list as it was sent; `parse.catalogue` reads it.
+    def services_if_new(self, is_known: Callable[[bytes], bool]) -> Catalogue | None:
+        """Fetch the price list; None when it is known.
 
-        The caller may compare a hash first. A body that is an error raises as usual.
+        `is_known` is asked of the bytes as they came, before they are read as JSON, and then of
+        `parse.contents`. An error is never known: it raises as usual.
         """
-        return self._read({"action": "services"}, lambda _, raw: raw.body, limit=_SERVICES_LIMIT)
+        result = self._new_services(is_known)
+        if isinstance(result, UpstreamError):
+            raise result
+        return result
+
+    def _new_services(self, is_known: Callable[[bytes], bool]) -> Catalogue | UpstreamError | None:
+        """The error is returned, as by `_judge` and for its reason."""
+        outcome = self._transport.read(self._form({"action": "services"}), _SERVICES_LIMIT)
+        if isinstance(outcome, Answer) and outcome.status == 200 and is_known(outcome.body):
+            return None
+
+        def read(answer: Any, _: Answer) -> Catalogue | None:
+            rows = parse.listed(answer)
+            return None if is_known(parse.contents(rows)) else parse.read_all(rows)
+
+        return self._judge(outcome, read)
 
     def add(
         self,
@@ -304,6 +326,7 @@ def _joined(ids: Sequence[str]) -> str:
     return ",".join(ids)
 
 
+@functools.lru_cache(maxsize=64)
 def _echoes_of(key: str) -> re.Pattern[str]:
     r"""Match the key in an answer as it is, URL-encoded, HTML-escaped or with JSON's \u escapes."""
     if not key:

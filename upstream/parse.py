@@ -4,8 +4,11 @@ A reader takes the JSON that `values.document` returned. It raises OutcomeUnknow
 is of no known shape, and Rejected when it is a refusal; on no JSON does it raise anything else.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from upstream.answers import (
@@ -54,6 +57,10 @@ _STATES = {
     State.PAUSED: ("paused",),
     State.EXPIRED: ("expired",),
 }
+_PLAIN_STATES = frozenset(State) - {State.FAILED, State.UNKNOWN}
+# A row without these says nothing that `error_text` could find.
+_COMPLAINTS = frozenset({"error", "errors", "success", *_MESSAGE_FIELDS})
+_MAX_WORD = 40
 _STATE_OF = {word: state for state, words in _STATES.items() for word in words}
 # Sent as bare numbers by one panel (jbsmmpanel), known from a client that reads them.
 _STATE_OF_CODE = {
@@ -183,14 +190,55 @@ def service_rows(answer: Any, rules: Mapping[str, Kind] = NO_RULES) -> Catalogue
     text = error_text(answer)
     if text:
         raise _rejected(text, rules)
-    read = [_service_row(at, key, row) for at, (key, row) in enumerate(_listed(answer))]
+    return read_all(listed(answer))
+
+
+# A row's id ("" when it has none), the key that it stood under, and the row itself.
+Listed = tuple[str, str, Any]
+
+
+def listed(answer: Any) -> list[Listed]:
+    """The rows of a price list, unread; raises OutcomeUnknown when it is none."""
+    return [(_service_id(key, row), key, row) for key, row in _keyed(answer)]
+
+
+# Every field that `_service_row` reads beside the id.
+_SERVICE_FIELDS = (
+    "name", "type", "category", "rate", "min", "max", "refill", "cancel", "dripfeed",
+    "description", "desc",
+)  # fmt: skip
+
+
+def contents(rows: Sequence[Listed]) -> bytes:
+    """What a price list says: the same bytes for another order of its services, other spacing,
+    and other values of what is not read. Raises OutcomeUnknown when it is nested too deeply.
+    """
+    said: list[tuple[Any, ...]] = [
+        (service, *map(row.get, _SERVICE_FIELDS)) if service else (service, key, row)
+        for service, key, row in rows
+    ]
+    # The first row of an id counts, so rows of the same id stay in their order.
+    said.sort(key=itemgetter(0))
+    try:
+        return json.dumps(said).encode()
+    except RecursionError:
+        pass
+    raise OutcomeUnknown("nested too deeply")
+
+
+def read_all(rows: Sequence[Listed]) -> Catalogue:
+    """Read the rows of a price list; one without an id is reported, the others are kept."""
     return Catalogue(
-        rows=tuple(row for row in read if isinstance(row, ServiceRow)),
-        unreadable=tuple(row for row in read if isinstance(row, UnreadableRow)),
+        rows=tuple(_service_row(service, row) for service, _, row in rows if service),
+        unreadable=tuple(
+            UnreadableRow(position, id_of(key), _why_unreadable(row))
+            for position, (service, key, row) in enumerate(rows)
+            if not service
+        ),
     )
 
 
-def _listed(answer: Any) -> list[tuple[str, Any]]:
+def _keyed(answer: Any) -> list[tuple[str, Any]]:
     if isinstance(answer, dict):
         inner = first_of(answer, "data", "services")
         # SmartPanel says an empty list in words: {"status": "success", "data": "Empty Data"}.
@@ -204,24 +252,33 @@ def _listed(answer: Any) -> list[tuple[str, Any]]:
     raise OutcomeUnknown("not a list of services")
 
 
-def _service_row(position: int, key: str, row: Any) -> ServiceRow | UnreadableRow:
+def _service_id(key: str, row: Any) -> str:
     if not isinstance(row, dict):
-        return UnreadableRow(position, id_of(key), "not an object")
-    service = id_of(first_of(row, "service", "id")) or id_of(key)
-    if not service:
-        return UnreadableRow(position, "", error_text(row) or "no service id")
+        return ""
+    return id_of(first_of(row, "service", "id")) or id_of(key)
+
+
+def _why_unreadable(row: Any) -> str:
+    if not isinstance(row, dict):
+        return "not an object"
+    return error_text(row) or "no service id"
+
+
+def _service_row(service: str, row: Mapping[str, Any]) -> ServiceRow:
+    # By position: this is made many thousand times, and names would cost a tenth of the reading.
+    read = row.get
     return ServiceRow(
-        service=service,
-        name=text_of(row.get("name")),
-        type=text_of(row.get("type")),
-        category=text_of(row.get("category")),
-        rate=decimal_of(row.get("rate")),
-        min=int_of(row.get("min")),
-        max=int_of(row.get("max")),
-        refill=flag_of(row.get("refill")) is True,
-        cancel=flag_of(row.get("cancel")) is True,
-        dripfeed=flag_of(row.get("dripfeed")),
-        description=lines_of(first_of(row, "description", "desc")),
+        service,
+        text_of(read("name")),
+        text_of(read("type")),
+        text_of(read("category")),
+        decimal_of(read("rate")),
+        int_of(read("min")),
+        int_of(read("max")),
+        flag_of(read("refill")) is True,
+        flag_of(read("cancel")) is True,
+        flag_of(read("dripfeed")),
+        lines_of(first_of(row, "description", "desc")),
     )
 
 
@@ -233,7 +290,15 @@ def state_of(value: Any) -> State:
     """Fold an order's status over case, blanks, "_" and "-"; UNKNOWN when it is new to us."""
     if isinstance(value, Numeral):
         return _STATE_OF_CODE.get(value, State.UNKNOWN)
+    if isinstance(value, str) and len(value) <= _MAX_WORD:
+        return _state_of_word(str(value))
     return _STATE_OF.get(_folded(value), State.UNKNOWN)
+
+
+@lru_cache(maxsize=256)
+def _state_of_word(word: str) -> State:
+    """Remembered: a hundred answers hold a handful of words."""
+    return _STATE_OF.get(_folded(word), State.UNKNOWN)
 
 
 def order_status(answer: Any, order: str) -> OrderStatus:
@@ -261,7 +326,11 @@ def _only_row(answer: Any, order: str) -> dict[str, Any] | None:
 
 
 def _is_order(row: Any) -> bool:
-    if not isinstance(row, dict) or not text_of(row.get("status")) or error_text(row):
+    if not isinstance(row, dict):
+        return False
+    if _COMPLAINTS.isdisjoint(row) and state_of(row.get("status")) in _PLAIN_STATES:
+        return True  # what follows is for the odd ones
+    if not text_of(row.get("status")) or error_text(row):
         return False
     if state_of(row["status"]) not in {State.FAILED, State.UNKNOWN}:
         return True
@@ -306,8 +375,9 @@ def _by_id(answer: Any, asked: Sequence[str], names: tuple[str, ...]) -> dict[st
     if isinstance(answer, dict) and not any(key in answer for key in asked):
         rows = first_of(answer, "data", "orders", "refills", "result")
     items: dict[str, Any] = {}
+    wanted = set(asked)
     for key, row in _pairs(rows, names):
-        if key in asked:
+        if key in wanted:
             items.setdefault(key, row)
     return items
 

@@ -10,28 +10,23 @@ therefore return an error in place of raising it; raised outside, it carries no 
 """
 
 import functools
-import os
 import socket
 import ssl
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import certifi
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from upstream.addresses import resolve
 from upstream.errors import NotSent, OutcomeUnknown, UpstreamError
+from upstream.exchange import Exchange, Timeouts, current
+from upstream.kept import Kept, Warm
 
 T = TypeVar("T")
 
@@ -42,19 +37,7 @@ _HEADERS = {
     # A compressed answer is one more thing that can be cut, broken or a bomb.
     "Accept-Encoding": "identity",
 }
-
-
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds: `connect` for each address and the TLS handshake, `read` for each wait for bytes,
-    `total` for everything after the look-up of the name, however slowly bytes drip in."""
-
-    connect: float = 10.0
-    read: float = 30.0
-    total: float = 35.0
 
 
 @dataclass(frozen=True)
@@ -66,76 +49,13 @@ class Answer:
     location: str = ""
 
 
-class Exchange:
-    """The clock and the book of one request: its deadline, and whether a byte has left.
-
-    At the deadline a timer shuts the socket down, which ends a wait in any phase, also when
-    bytes drip so that no single wait times out. It works on a duplicate of the socket, because
-    TLS takes the first one over and http.client closes its own before the body is read.
-    """
-
-    def __init__(self, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
-        self.sent = False
-        self.expired = False
-        self._ends = time.monotonic() + timeouts.total
-        self._lock = threading.Lock()
-        self._lever: socket.socket | None = None
-        self._timer = threading.Timer(timeouts.total, self._expire)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._token = _current.set(self)
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
-        self._timer.cancel()
-        with self._lock:
-            self._drop()
-
-    def remaining(self) -> float:
-        """Return the seconds left, at least 0."""
-        return 0.0 if self.expired else max(0.0, self._ends - time.monotonic())
-
-    def hold(self, sock: socket.socket) -> None:
-        """Keep a way to shut this connection at the deadline."""
-        with self._lock:
-            self._drop()
-            self._lever = socket.socket(fileno=os.dup(sock.fileno()))
-            if self.expired:
-                self._pull()
-
-    def _expire(self) -> None:
-        with self._lock:
-            self.expired = True
-            self._pull()
-
-    def _pull(self) -> None:
-        if self._lever is None:
-            return
-        try:
-            self._lever.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # the other side was faster
-
-    def _drop(self) -> None:
-        if self._lever is not None:
-            self._lever.close()
-            self._lever = None
-
-
-_current: ContextVar[Exchange] = ContextVar("upstream_exchange")
-
-
 class _Dialling(HTTPConnection):
     """A connection that dials only addresses it has checked, and notes when bytes leave."""
 
     allow_private = False
 
     def _new_conn(self) -> socket.socket:
-        exchange = _current.get()
+        exchange = current.get()
         port = self.port or self.default_port
         failure: OSError = TimeoutError("no time left")
         for address in resolve(self._dns_host, port, allow_private=self.allow_private):
@@ -155,7 +75,7 @@ class _Dialling(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None and self.auto_open:
             self.connect()
-        exchange = _current.get()
+        exchange = current.get()
         if not exchange.sent and self.sock is not None:
             exchange.hold(self.sock)
             exchange.sent = True
@@ -174,48 +94,16 @@ class _DiallingTLSPrivate(_DiallingTLS):
     allow_private = True
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Dialling
-
-
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _DiallingTLS
-
-
-class _PrivatePool(HTTPConnectionPool):
-    ConnectionCls = _DiallingPrivate
-
-
-class _PrivateTLSPool(HTTPSConnectionPool):
-    ConnectionCls = _DiallingTLSPrivate
-
-
-class _Adapter(HTTPAdapter):
-    """Lets a requests session dial as above; it never retries and knows no proxy."""
-
-    def __init__(self, *, allow_private: bool) -> None:
-        self._pools = (
-            {"http": _PrivatePool, "https": _PrivateTLSPool}
-            if allow_private
-            else {"http": _Pool, "https": _TLSPool}
-        )
-        super().__init__(pool_connections=1, pool_maxsize=2, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-
 def _attempt(step: Callable[[], T]) -> T | str:
     """Run a step and return its result, or why it failed.
 
-    Returned, the failure keeps no frame: those of requests and urllib3 hold the request body.
+    Returned, the failure keeps no frame: those of urllib3 hold the request body.
     """
     try:
         return step()
     except NotSent as error:
         return error.reason
-    except Exception as error:  # noqa: BLE001 - the one boundary to requests, urllib3 and ssl
+    except Exception as error:  # noqa: BLE001 - the one boundary to urllib3 and ssl
         return _reason(error)
 
 
@@ -231,12 +119,15 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionResetError, "connection reset"),
     (TimeoutError, "time-out"),
     (urllib3.exceptions.TimeoutError, "time-out"),
-    (requests.Timeout, "time-out"),
     (ssl.SSLError, "TLS failed"),
     (urllib3.exceptions.IncompleteRead, "answer cut short"),
     (urllib3.exceptions.DecodeError, "answer not decodable"),
     (ConnectionError, "connection broken"),
 )
+
+
+# What a read on a kept connection finds when the provider closed it as we wrote.
+_CLOSED = {"connection reset", "connection broken"}
 
 
 def _reason(error: BaseException) -> str:
@@ -266,30 +157,51 @@ def _failure(exchange: Exchange, reason: str) -> UpstreamError:
 
 
 class Line:
-    """An open connection for one submission; nothing has been sent on it."""
+    """An open connection for one submission, of which nothing has been sent on it.
+
+    A kept one that grew cold while the caller marked is dialled anew: nothing has left on it.
+    """
 
     def __init__(
-        self, connection: HTTPConnection, exchange: Exchange, path: str, headers: Mapping[str, str]
+        self, warm: Warm, exchange: Exchange, path: str, headers: Mapping[str, str], *, kept: bool
     ) -> None:
-        self._connection = connection
+        self.warm = warm
+        self.is_reusable = False
         self._exchange = exchange
         self._path = path
-        self._headers = {**headers, "Connection": "close"}
+        self._headers = headers
+        self._kept = kept
 
     def post(self, body: bytes, limit: int) -> Answer | UpstreamError:
         """Send the body once; returns, never raises, NotSent or OutcomeUnknown on failure."""
         if self._exchange.remaining() <= 0:
             return NotSent("deadline passed")
+        if self._kept and not self.warm.is_usable:
+            failed = _attempt(self._redial)
+            if failed is not None:
+                return _failure(self._exchange, failed)
         result = _attempt(lambda: self._converse(body, limit))
         return _failure(self._exchange, result) if isinstance(result, str) else result
 
+    def _redial(self) -> None:
+        connection = self.warm.connection
+        connection.close()
+        connection.connect()
+        self.warm = Warm(connection)
+
     def _converse(self, body: bytes, limit: int) -> Answer:
-        self._connection.request(
+        connection = self.warm.connection
+        connection.request(
             "POST", self._path, body=body, headers=self._headers, preload_content=False
         )
-        response = self._connection.getresponse()
+        response = connection.getresponse()
         try:
-            return _read(response, self._exchange, limit)
+            answer = _read(response, self._exchange, limit)
+            # Closed by now, if it was read to its announced end; and the connection is open still
+            # unless the provider announced that this is the last answer on it.
+            read_whole = response.closed and connection.sock is not None
+            self.is_reusable = read_whole and 200 <= answer.status < 300
+            return answer
         finally:
             response.close()
 
@@ -310,7 +222,8 @@ def _read(response: urllib3.BaseHTTPResponse, exchange: Exchange, limit: int) ->
 
 
 class Transport:
-    """Posts forms to one URL: submissions on fresh connections, reads on pooled ones.
+    """Posts forms to one URL: submissions on connections of `kept`, or without it on fresh ones,
+    reads on one that is kept open from read to read.
 
     No redirect is followed, no proxy or .netrc of the environment is used, nothing is retried,
     TLS is always verified (`ca_file` names other roots than the usual ones). Plain http is
@@ -327,6 +240,7 @@ class Transport:
         user_agent: str,
         ca_file: str | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
+        kept: Kept | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -342,23 +256,57 @@ class Transport:
         self._timeouts = timeouts
         self._headers = {**_HEADERS, "User-Agent": user_agent, **headers}
         self._ca_file = ca_file or certifi.where()
-        self._session = _session(allow_private=allow_private, ca_file=self._ca_file)
+        self._kept = kept
+        self._target = (self._tls, self.host, self._port, allow_private, self._ca_file)
+        self._reading: Warm | None = None
 
     def close(self) -> None:
-        """Close the pooled connections."""
-        self._session.close()
+        """Close the connection that reads keep open."""
+        if self._reading is not None:
+            self._reading.connection.close()
+            self._reading = None
 
     @contextmanager
     def open(self) -> Iterator[Line]:
-        """Connect for one submission, TLS included, and close at the end; raises NotSent."""
-        with Exchange(self._timeouts) as exchange, closing(self._connection()) as connection:
-            failed = _attempt(connection.connect)
-            if failed is not None:
-                raise _failure(exchange, failed)
-            # From here on nothing may open a second connection behind our back.
-            connection.auto_open = 0
-            connection.timeout = self._timeouts.read
-            yield Line(connection, exchange, self._path, self._headers)
+        """Give a connection for one submission, TLS included: a warm one or a new; raises NotSent."""
+        line: Line | None = None
+        try:
+            with Exchange(self._timeouts) as exchange:
+                line = self._line(exchange)
+                yield line
+        finally:
+            # After the exchange, whose deadline must not end that of somebody else.
+            if line is not None:
+                self._put_away(line)
+
+    def _line(self, exchange: Exchange) -> Line:
+        warm = self._kept.take(self._target) if self._kept else None
+        if warm is not None and warm.connection.sock is not None:
+            exchange.hold(warm.connection.sock)
+            warm.connection.timeout = self._timeouts.read
+            return Line(warm, exchange, self._path, self._headers, kept=True)
+        fresh = self._dialled(exchange)
+        if isinstance(fresh, UpstreamError):
+            raise fresh
+        headers = self._headers if self._kept else {**self._headers, "Connection": "close"}
+        return Line(fresh, exchange, self._path, headers, kept=False)
+
+    def _dialled(self, exchange: Exchange) -> Warm | UpstreamError:
+        connection = self._connection()
+        failed = _attempt(connection.connect)
+        if failed is not None:
+            connection.close()
+            return _failure(exchange, failed)
+        # From here on nothing may open a second connection behind our back.
+        connection.auto_open = 0
+        connection.timeout = self._timeouts.read
+        return Warm(connection)
+
+    def _put_away(self, line: Line) -> None:
+        if self._kept and line.is_reusable:
+            self._kept.give(self._target, line.warm)
+        else:
+            line.warm.connection.close()
 
     def _connection(self) -> HTTPConnection:
         if self._tls:
@@ -368,31 +316,33 @@ class Transport:
         return plain(self.host, self._port)
 
     def read(self, body: bytes, limit: int) -> Answer | UpstreamError:
-        """Post a request that changes nothing; returns, never raises, what went wrong."""
+        """Post a request that changes nothing; returns, never raises, what went wrong.
+
+        Only a kept connection that the provider closes at that very moment is dialled anew.
+        """
         with Exchange(self._timeouts) as exchange:
-            result = _attempt(lambda: self._fetch(body, limit, exchange))
-            return _failure(exchange, result) if isinstance(result, str) else result
+            warm, self._reading = self._reading, None
+            if warm is not None and warm.is_open:
+                outcome = self._ask(warm, exchange, body, limit)
+                if not (isinstance(outcome, OutcomeUnknown) and outcome.reason in _CLOSED):
+                    return outcome
+            elif warm is not None:
+                warm.connection.close()
+            fresh = self._dialled(exchange)
+            if isinstance(fresh, UpstreamError):
+                return fresh
+            return self._ask(fresh, exchange, body, limit)
 
-    def _fetch(self, body: bytes, limit: int, exchange: Exchange) -> Answer:
-        response = self._session.post(
-            self._url,
-            data=body,
-            headers=self._headers,
-            stream=True,
-            allow_redirects=False,
-            timeout=(self._timeouts.connect, self._timeouts.read),
-        )
-        with response:
-            return _read(response.raw, exchange, limit)
-
-
-def _session(*, allow_private: bool, ca_file: str) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.verify = ca_file
-    for scheme in ("https://", "http://"):
-        session.mount(scheme, _Adapter(allow_private=allow_private))
-    return session
+    def _ask(
+        self, warm: Warm, exchange: Exchange, body: bytes, limit: int
+    ) -> Answer | UpstreamError:
+        line = Line(warm, exchange, self._path, self._headers, kept=False)
+        outcome = line.post(body, limit)
+        if line.is_reusable:
+            self._reading = warm
+        else:
+            warm.connection.close()
+        return outcome
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,6 +10,8 @@ MAX_TEXT = 500
 MAX_ID = 64
 
 _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+# What nearly every price list sends, and nothing that a reader below would look at twice.
+_PLAIN_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
 _ID = re.compile(r"[^\s\x00-\x1f\x7f<>\"']{1,64}")
@@ -56,6 +58,9 @@ def text_of(value: Any, limit: int = MAX_TEXT) -> str:
     """
     if not isinstance(value, str):
         return ""
+    if len(value) <= limit and value.isprintable() and "  " not in value:
+        # No control character and no half surrogate is printable, nor is a blank but the plain one.
+        return value.strip(" ")
     cleaned = _HALF_SURROGATE.sub("", _CONTROL.sub(" ", value[: 4 * limit]))
     return " ".join(cleaned.split())[:limit].rstrip()
 
@@ -75,6 +80,8 @@ def id_of(value: Any) -> str:
     if isinstance(value, Numeral) and not (value.isascii() and value.isdigit()):
         return ""
     found = value.strip()
+    if found.isdigit() and found.isascii() and len(found) <= MAX_ID:
+        return found if found.strip("0") else ""
     if not _ID.fullmatch(found) or not found.strip("0"):
         return ""
     return "" if found.casefold() in {"false", "true", "null", "none"} else found
@@ -90,6 +97,8 @@ def int_of(value: Any) -> int | None:
     """Read an integer, also as text with blanks or commas between groups; else None."""
     if not isinstance(value, str):
         return None
+    if len(value) <= 18 and value.isdigit() and value.isascii():
+        return int(value)
     digits = "".join(value[:100].split())
     if _GROUPED.fullmatch(digits):
         digits = digits.replace(",", "")
@@ -108,6 +117,8 @@ def decimal_of(value: Any) -> Decimal | None:
     """
     if not isinstance(value, str):
         return None
+    if _PLAIN_NUMBER.fullmatch(value):
+        return Decimal(value)
     digits = value[:100].strip()
     if not _NUMBER.fullmatch(digits):
         return None

@@ -1,5 +1,6 @@
 """Every action of the provider's document, with its example answers byte for byte."""
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -188,22 +189,58 @@ def test_services(server: ScriptedServer, client: Client) -> None:
     assert server.forms() == [{"key": KEY, "action": "services"}]
 
 
-def test_services_can_be_hashed_before_they_are_read(
-    server: ScriptedServer, client: Client
-) -> None:
-    server.answer(reply(SERVICES))
-    body = client.services_body()
+class Memory:
+    """Knows what it was told, and remembers what it was asked about."""
+
+    def __init__(self) -> None:
+        self.known: set[bytes] = set()
+        self.asked: list[bytes] = []
+
+    def __call__(self, content: bytes) -> bool:
+        self.asked.append(content)
+        return content in self.known
+
+
+def test_services_that_are_known_are_not_read(server: ScriptedServer, client: Client) -> None:
+    memory, rows = Memory(), json.loads(SERVICES)
+    other = json.dumps(rows[::-1], indent=1)
+    # The connection ends with the answer, and a client that kept it would meet its end.
+    server.answer(*(reply(text, Connection="close") for text in (SERVICES, SERVICES, other, other)))
+
+    assert client.services_if_new(memory) == CATALOGUE
+    body, contents = memory.asked
     assert body == SERVICES.encode()
-    assert parse.catalogue(body) == CATALOGUE
+
+    memory.asked, memory.known = [], {body}
+    assert client.services_if_new(memory) is None
+    assert memory.asked == [body]
+
+    memory.asked, memory.known = [], {body, contents}
+    assert client.services_if_new(memory) is None
+    assert memory.asked == [other.encode(), contents]
+
+    memory.known = set()
+    read = client.services_if_new(memory)
+    assert read is not None
+    assert read.rows == CATALOGUE.rows[::-1]
 
 
-def test_services_that_are_an_error_are_no_body(server: ScriptedServer, client: Client) -> None:
-    server.answer(reply('{"error":"Invalid API key"}'), reply("<html>"))
+def test_services_that_are_an_error_are_never_known(server: ScriptedServer, client: Client) -> None:
+    answers = (
+        ('{"error":"Invalid API key"}', "200 OK"), ("<html>", "200 OK"), (SERVICES, "500 Oh"),
+        ("{}", "404 Not Found"), (SERVICES, "429 Slow down"),
+    )  # fmt: skip
+    server.answer(*(reply(text, status, Connection="close") for text, status in answers))
+    memory = Memory()
     with pytest.raises(Rejected) as caught:
-        client.services_body()
+        client.services_if_new(memory)
     assert caught.value.kind is Kind.ACCOUNT
     with pytest.raises(OutcomeUnknown):
-        client.services_body()
+        client.services_if_new(memory)
+    memory.known = {SERVICES.encode(), b"{}", parse.contents(parse.listed(json.loads(SERVICES)))}
+    for error in (OutcomeUnknown, OutcomeUnknown, Rejected):
+        with pytest.raises(error):
+            client.services_if_new(memory)
 
 
 def test_add(server: ScriptedServer, client: Client) -> None:

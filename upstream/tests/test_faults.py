@@ -383,6 +383,26 @@ def test_an_idle_connection_that_the_provider_closed_is_opened_anew(
     assert server.connections == 2
 
 
+def test_a_kept_connection_that_is_closed_as_we_read_is_opened_anew_once(
+    server: ScriptedServer, client: Client
+) -> None:
+    def close_on_the_second(peer: Peer) -> None:
+        reply('{"balance":"1"}')(peer)
+        peer.read_request()
+
+    def close(peer: Peer) -> None:
+        peer.read_request()
+
+    server.answer(close_on_the_second, reply('{"balance":"2"}'), close)
+    assert client.balance().amount == 1
+    assert client.balance().amount == 2
+    assert (server.connections, len(server.requests)) == (2, 3)
+    client.close()
+    with pytest.raises(OutcomeUnknown, match="reset"):
+        client.balance()
+    assert server.connections == 3
+
+
 def test_the_proxy_and_netrc_of_the_environment_are_ignored(
     server: ScriptedServer, client: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -435,7 +455,9 @@ LEAKY: list[Script] = [
 
 
 @pytest.mark.parametrize("script", LEAKY)
-@pytest.mark.parametrize("action", ["add", "refill", "cancel", "status", "balance", "services"])
+@pytest.mark.parametrize(
+    "action", ["add", "refill", "cancel", "status", "balance", "services", "services if new"]
+)
 def test_the_key_is_in_nothing_an_error_can_show(
     server: ScriptedServer, client: Client, script: Script, action: str
 ) -> None:
@@ -447,6 +469,7 @@ def test_the_key_is_in_nothing_an_error_can_show(
         "status": lambda: client.status("1"),
         "balance": client.balance,
         "services": client.services,
+        "services if new": lambda: client.services_if_new(lambda _: False),
     }
     try:
         calls[action]()
@@ -538,7 +561,8 @@ def test_no_log_line_of_any_library_shows_the_key(
     client.balance()
     with pytest.raises(OutcomeUnknown):
         client.add("1", ORDER)
-    assert caplog.records
+    logging.getLogger("urllib3").debug("this line is seen")
+    assert "this line is seen" in caplog.text
     assert "0123456789" not in caplog.text
 
 

@@ -215,6 +215,55 @@ def test_broken_utf8_spoils_a_letter_and_not_the_list() -> None:
     assert parse.catalogue(b'[{"service":1,"name":"caf\xe9"}]').rows[0].name == "caf\ufffd"
 
 
+def said(body: str) -> bytes:
+    return parse.contents(parse.listed(document(body.encode())))
+
+
+SAID = '[{"service":1,"name":"a","rate":"1.0"},{"service":2,"name":"b"},{"name":"no id"}]'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"data":[{"name":"b","service":"2"},{"name":"no id"},{"rate":"1.0","service":1,"name":"a"}]}',
+        SAID.replace('{"service"', '{"seen":17,"service"'),
+        SAID.replace(",", " ,\n").replace('"a"', '"\\u0061"'),
+    ],
+)
+def test_a_price_list_says_the_same_in_another_order_and_spacing(body: str) -> None:
+    assert said(body) == said(SAID)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"1.0"', '"1.1"'),
+        ('"b"', '"b "'),
+        ('"service":1', '"service":3'),
+        ('"rate":"1.0"', '"rate":null'),
+        ("no id", "no name"),
+        (',{"service":2,"name":"b"}', ""),
+        ('{"service":2', '{"service":1'),
+        ('"rate"', '"refill":true,"rate"'),
+        ('"rate"', '"desc":"d","rate"'),
+        ('"rate"', '"description":"d","rate"'),
+    ],
+)
+def test_whatever_is_read_of_a_price_list_is_part_of_what_it_says(old: str, new: str) -> None:
+    assert old in SAID
+    assert said(SAID.replace(old, new)) != said(SAID)
+
+
+def test_of_an_id_that_is_listed_twice_the_order_is_part_of_what_a_list_says() -> None:
+    twice = '[{"service":1,"name":"a"},{"service":2},{"service":"1","name":"b"}]'
+    assert said(twice) == said(
+        '[{"service":1,"name":"a"},{"service":"1","name":"b"},{"service":2}]'
+    )
+    assert said(twice) != said(
+        '[{"service":"1","name":"b"},{"service":1,"name":"a"},{"service":2}]'
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -651,6 +700,7 @@ JSON = st.recursive(
 )
 READERS: list[Any] = [
     parse.service_rows,
+    lambda answer: parse.contents(parse.listed(answer)),
     parse.balance,
     parse.refill_status,
     parse.placed_id,
