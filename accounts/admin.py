@@ -14,9 +14,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTime
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
-from accounts import viewing
+from accounts import audit, viewing
 from accounts.keys import revoke_key
-from accounts.mail import Kind
+from accounts.mail import ACCOUNT, Kind
 from accounts.models import ApiKey, AuditEntry, Mail, User
 from accounts.staff import (
     Dialog,
@@ -62,7 +62,7 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
     search_fields = ("email", "name")
     ordering = ("-pk",)
     readonly_fields = ("last_login", "date_joined", "terms_version", "terms_at")
-    actions_detail = ("look_at_pages",)
+    actions_detail: tuple[str, ...] = ("look_at_pages",)
     fieldsets = (
         (None, {"fields": ("email", "password", "name", "is_active")}),
         (_("Preferences"), {"fields": ("language", "time_zone")}),
@@ -77,7 +77,12 @@ class EmailUserAdmin(UserAdmin[User], StaffAdmin):
         return fixed if _is_owner(request) else (*fixed, *_POWERS)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Only an owner may touch a member of staff: a new password would be a way to their rights."""
+        """Only an owner may touch a member of staff: a new password would be a way to their rights.
+
+        A deleted customer is nobody's to bring back under another name.
+        """
+        if obj is not None and obj.deleted_at:
+            return False
         if (
             obj is not None
             and obj.is_staff
@@ -183,16 +188,30 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 class MailAdmin(ReadOnlyAdmin):
     """What is told to customers by mail, and what still waits for the mail server."""
 
-    list_display = ("created_at", "user", "kind_column", "sent_at", "attempts", "error")
+    list_display = ("created_at", "to_column", "kind_column", "sent_at", "attempts", "error")
     list_select_related = ("user",)
     list_filter = (("sent_at", admin.EmptyFieldListFilter),)
-    search_fields = ("user__email__istartswith",)
+    search_fields = ("user__email__istartswith", "to__istartswith")
     search_help_text = _("Search by e-mail")
-    fields = ("user", "kind_column", "created_at", "sent_at", "not_before", "attempts", "error")
-    readonly_fields = ("kind_column",)
+    fields = (
+        "to_column", "user", "kind_column", "created_at", "sent_at", "not_before", "attempts",
+        "error",
+    )  # fmt: skip
+    readonly_fields = ("to_column", "kind_column")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Mail]:
+        """Without the letters themselves: their links are for their readers alone."""
+        mails: QuerySet[Mail] = super().get_queryset(request)
+        return mails.defer("sealed")
+
+    @column(_("recipient"))
+    def to_column(self, mail: Mail) -> Any:
+        return mail.to or mail.user
 
     @column(_("kind"))
     def kind_column(self, mail: Mail) -> Any:
+        if mail.kind == ACCOUNT:
+            return _("Address or password")
         return Kind(mail.kind).label if mail.kind in Kind.values else mail.kind
 
 
@@ -200,7 +219,7 @@ class MailAdmin(ReadOnlyAdmin):
 class AuditEntryAdmin(ReadOnlyAdmin):
     """Who did what, before and after; nobody edits it, and `check_audit` proves that nobody did."""
 
-    list_display = ("number", "at", "actor", "action", "target", "details_column", "address")
+    list_display = ("number", "at", "actor", "action", "target", "short_details", "address")
     list_select_related = ("actor",)
     list_filter = (("at", RangeDateTimeFilter), ("actor", AutocompleteSelectFilter))
     search_fields = ("action", "target", "actor__email__istartswith")
@@ -222,11 +241,27 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @column(_("details"))
     def details_column(self, entry: AuditEntry) -> Any:
-        lines = (
-            (name, " → ".join(map(str, value)) if isinstance(value, list) else value)
-            for name, value in entry.details.items()
+        return _lines(entry.details)
+
+    @column(_("details"))
+    def short_details(self, entry: AuditEntry) -> Any:
+        """What a person reads; the hash of a history and what it is over are on the entry's page."""
+        return _lines(
+            {
+                name: value
+                for name, value in entry.details.items()
+                if not name.startswith(audit.HISTORY)
+            }
         )
-        return format_html_join("", "<div>{}: {}</div>", lines)
+
+
+def _lines(details: dict[str, Any]) -> Any:
+    lines = (
+        (name, " → ".join(map(str, value)) if isinstance(value, list) else value)
+        for name, value in details.items()
+    )
+    # On a phone a cell lays its elements side by side.
+    return format_html("<div>{}</div>", format_html_join("", "<div>{}: {}</div>", lines))
 
 
 def _is_owner(request: HttpRequest) -> bool:

@@ -1,6 +1,7 @@
 """Secrets at rest: provider keys and two-factor secrets, under a list of keys that can rotate."""
 
 import base64
+import functools
 import hashlib
 from typing import Any
 
@@ -14,10 +15,14 @@ class UnreadableSecret(Exception):
 
 
 def _fernet() -> MultiFernet:
+    return _fernet_of(tuple(settings.SECRET_KEYS))
+
+
+@functools.lru_cache(maxsize=4)
+def _fernet_of(keys: tuple[str, ...]) -> MultiFernet:
     # Any text serves as a key: it is stretched to the 32 bytes that Fernet wants.
     return MultiFernet(
-        Fernet(base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest()))
-        for key in settings.SECRET_KEYS
+        Fernet(base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())) for key in keys
     )
 
 

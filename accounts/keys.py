@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
-from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -145,15 +144,6 @@ def _note_use(key: ApiKey) -> None:
         return
     ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     throttle.remember(f"good-key {key.digest}", seconds=_GOOD_FOR_SECONDS)
-
-
-def client_address(request: HttpRequest) -> str:
-    """Where a request comes from; behind a proxy, what the proxy itself saw and added last."""
-    direct = str(request.META.get("REMOTE_ADDR", ""))
-    if not settings.BEHIND_PROXY:
-        return direct
-    passed = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return passed or direct
 
 
 def _secret() -> str:

@@ -16,14 +16,18 @@ from django.template.loader import render_to_string
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
+from accounts.encryption import UnreadableSecret
+from accounts.keeping import delete_in_parts
 from accounts.middleware import zone
 from accounts.models import Mail, User
 
 logger = logging.getLogger(__name__)
 
+# What allauth writes about an address or a password; nobody can switch it off.
+ACCOUNT = "account"
+
 # A mail about yesterday's order is news for nobody.
 _GIVE_UP_AFTER = dt.timedelta(days=3)
-_KEPT = dt.timedelta(days=30)
 _LONGEST_WAIT = dt.timedelta(hours=1)
 
 
@@ -45,6 +49,14 @@ def write(user: User, kind: Kind, **values: str | int) -> Mail | None:
     return Mail.objects.create(user=user, kind=kind, values=values)
 
 
+def write_letter(*, to: str, user: User | None, subject: str, body: str, language: str) -> Mail:
+    """Put a finished letter into the outbox, in the caller's transaction."""
+    sealed = f"{subject}\n\n{body}"
+    return Mail.objects.create(
+        to=to, user=user, kind=ACCOUNT, sealed=sealed, values={"language": language}
+    )
+
+
 @dataclass(frozen=True)
 class Sent:
     """What one run of the outbox did."""
@@ -60,9 +72,10 @@ def send_due(limit: int = 200) -> Sent:
     One connection for all; when it can't be made or breaks, everything left waits for the next run.
     """
     now = timezone.now()
-    given_up = Mail.objects.filter(sent_at=None, created_at__lt=now - _GIVE_UP_AFTER).delete()[0]
-    Mail.objects.filter(sent_at__lt=now - _KEPT).delete()
-    due = Mail.objects.filter(sent_at=None, not_before__lte=now)
+    unsent = Mail.objects.filter(sent_at=None, created_at__lt=now - _GIVE_UP_AFTER)
+    given_up = delete_in_parts(unsent, most=None)
+    # Each letter is unsealed by itself: one that no key opens must not hold up the others.
+    due = Mail.objects.filter(sent_at=None, not_before__lte=now).defer("sealed")
     mails = list(due.select_related("user").order_by("not_before", "pk")[:limit])
     sent = 0
     if mails:
@@ -79,14 +92,15 @@ def _send(mail: Mail, server: BaseEmailBackend) -> bool:
     """Send one mail; an error of the connection itself goes on to the caller."""
     try:
         letter(mail, server).send()
-    except smtplib.SMTPRecipientsRefused as exc:
+    except (smtplib.SMTPRecipientsRefused, UnreadableSecret) as exc:
         _later(mail, exc)
         return False
     except (OSError, smtplib.SMTPException) as exc:
         _later(mail, exc)
         raise
     mail.sent_at = timezone.now()
-    mail.save(update_fields=["sent_at"])
+    mail.sealed = ""
+    mail.save(update_fields=["sent_at", "sealed"])
     return True
 
 
@@ -99,18 +113,22 @@ def _later(mail: Mail, exc: Exception) -> None:
 
 
 def letter(mail: Mail, server: BaseEmailBackend | None = None) -> EmailMultiAlternatives:
-    """The mail as text and HTML, in its reader's language and time zone."""
-    language = mail.user.language or settings.LANGUAGE_CODE
-    context = {
-        **mail.values,
-        "site_name": settings.SITE_NAME,
-        "site_url": settings.SITE_URL,
-        "user": mail.user,
-        "at": mail.created_at,
-    }
-    with translation.override(language), timezone.override(zone(mail.user.time_zone)):
-        context["language"] = language
-        text = render_to_string(f"mail/{mail.kind}.txt", context)
+    """The mail as text and HTML, in its reader's language and time zone.
+
+    Raises UnreadableSecret when no key opens a sealed one.
+    """
+    language = _language(mail)
+    user_zone = zone(mail.user.time_zone) if mail.user else None
+    with translation.override(language), timezone.override(user_zone):
+        context = {
+            **mail.values,
+            "site_name": settings.SITE_NAME,
+            "site_url": settings.SITE_URL,
+            "user": mail.user,
+            "at": mail.created_at,
+            "language": language,
+        }
+        text = _text(mail, context)
         # The first line is the subject.
         subject, _newline, body = text.strip().partition("\n")
         paragraphs = [part for part in body.strip().split("\n\n") if part.strip()]
@@ -120,8 +138,19 @@ def letter(mail: Mail, server: BaseEmailBackend | None = None) -> EmailMultiAlte
     built = EmailMultiAlternatives(
         subject=f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}{subject}",
         body=body.strip() + "\n",
-        to=[mail.user.email],
+        to=[mail.to or (mail.user.email if mail.user else "")],
         connection=server,
     )
     built.attach_alternative(html, "text/html")
     return built
+
+
+def _language(mail: Mail) -> str:
+    chosen = mail.user.language if mail.user else ""
+    return str(mail.values.get("language") or chosen or settings.LANGUAGE_CODE)
+
+
+def _text(mail: Mail, context: dict[str, object]) -> str:
+    if mail.kind == ACCOUNT:
+        return mail.sealed
+    return render_to_string(f"mail/{mail.kind}.txt", context)

@@ -8,6 +8,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.encryption import EncryptedTextField
+
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
@@ -46,6 +48,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     # The version of the terms of use that was accepted, and when.
     terms_version = models.CharField(_("terms accepted"), max_length=40, blank=True, editable=False)
     terms_at = models.DateTimeField(_("terms accepted at"), null=True, blank=True, editable=False)
+    # When everything that says who this was went; the row stays, for the ledger and the orders.
+    deleted_at = models.DateTimeField(_("deleted"), null=True, blank=True, editable=False)
+    # When the links of their orders went too: see KEEP_DELETED_LINKS_DAYS.
+    links_deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -59,18 +65,29 @@ class User(AbstractBaseUser, PermissionsMixin):
         permissions = [
             ("hand_out_rights", "Can make people staff and give them roles"),
             ("look_at_customer", "Can look at a customer's pages"),
+            ("delete_customer_data", "Can delete a customer's account and personal data"),
         ]
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_unique_any_case")]
 
     def __str__(self) -> str:
+        if self.deleted_at:
+            return str(_("Deleted customer %(number)s")) % {"number": self.pk}
         return self.email
 
 
 class Mail(models.Model):
     """A mail to be sent: written with what it is about, sent later by a job, at least once."""
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="mails", verbose_name=_("user"))
-    kind = models.CharField(_("kind"), max_length=30)  # accounts.mail.Kind
+    # None when somebody without an account is told so.
+    user = models.ForeignKey(
+        User, models.CASCADE, null=True, related_name="mails", verbose_name=_("user")
+    )
+    # Empty: the user's own address.
+    to = models.EmailField(_("recipient"), blank=True)
+    kind = models.CharField(_("kind"), max_length=30)  # accounts.mail.Kind, or ACCOUNT
+    # A letter that is finished, its first line the subject; it may hold a link that opens the
+    # account, so it is encrypted, and gone once it is sent.
+    sealed = EncryptedTextField(blank=True, editable=False)
     # Plain text and numbers; amounts as text.
     values = models.JSONField(default=dict)
     attempts = models.IntegerField(_("attempts"), default=0)
@@ -88,6 +105,12 @@ class Mail(models.Model):
                 fields=["not_before", "id"],
                 condition=models.Q(sent_at__isnull=True),
                 name="mail_to_send",
+            ),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(user__isnull=False) | ~models.Q(to=""),
+                name="mail_goes_to_somebody",
             ),
         ]
 
@@ -175,6 +198,18 @@ class AuditHead(models.Model):
     class Meta:
         verbose_name = _("end of the audit log")
         verbose_name_plural = _("ends of the audit log")
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class AuditProof(models.Model):
+    """The last entry up to which the nightly check found the log whole, in one row."""
+
+    number = models.BigIntegerField(default=0)
+    hash = models.CharField(max_length=64, blank=True)
+    # When all of it was last looked at, from the first entry on.
+    whole_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
         return str(self.number)

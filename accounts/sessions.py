@@ -95,6 +95,13 @@ def end_others(user: User, current: str) -> int:
     return len(others)
 
 
+def end_all(user: User) -> None:
+    """Sign the person out everywhere, here too."""
+    for device in user.devices.all():
+        _store(device.session_key).delete()
+    user.devices.all().delete()
+
+
 def _store(session_key: str) -> Any:
     return import_module(settings.SESSION_ENGINE).SessionStore(session_key)
 

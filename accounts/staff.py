@@ -28,6 +28,7 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts import audit
+from accounts.addresses import client_address
 from accounts.models import User
 
 Text = str | Promise
@@ -60,9 +61,21 @@ def staff_member(request: HttpRequest) -> User:
     return request.user
 
 
-def address_of(request: HttpRequest) -> str:
-    """Where the request came from, as far as the server in front of us says."""
-    return str(request.META.get("REMOTE_ADDR") or "")
+def may(permission: str) -> Callable[..., bool]:
+    """A method `has_…_permission` of an admin page: whoever has this permission."""
+
+    def is_allowed(_admin: Any, request: HttpRequest, _obj: Any = None) -> bool:
+        return request.user.has_perm(permission)
+
+    return is_allowed
+
+
+def order_link(number: int | None) -> Any:
+    """The way to an order's page, for a cell of a table."""
+    if number is None:
+        return "–"
+    page = reverse("admin:orders_order_change", args=[number])
+    return format_html('<a class="underline" href="{}">#{}</a>', page, number)
 
 
 def column(
@@ -157,7 +170,7 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
             actor=staff_member(request),
             target=f"{self.opts.verbose_name} {obj.pk}: {obj}",
             details=getattr(obj, "_edited", {}),
-            address=address_of(request),
+            address=client_address(request),
         )
 
     def edited_fields(self, form: Any) -> list[str]:
@@ -190,6 +203,27 @@ class ReadOnlyAdmin(StaffAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
+
+
+class SectionsAdmin(StaffAdmin):
+    """Pages with tables under the object's own fields."""
+
+    change_form_outer_after_template = "admin/sections.html"
+
+    def sections_of(self, obj: Any) -> list[dict[str, Any]]:
+        """The tables, each with `title` and `table` (Unfold's `headers` and `rows`)."""
+        raise NotImplementedError
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        obj = self.get_object(request, object_id) if object_id else None
+        context = {"sections": self.sections_of(obj) if obj else [], **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
 
 
 class DialogForm(forms.Form):
@@ -343,7 +377,7 @@ def bulk_action(*, title: Text, question: Text, permission: str) -> Callable[[Bu
                 actor=staff_member(request),
                 target=admin.opts.verbose_name_plural,
                 details={"rows": [str(each) for each in chosen[:100]], "count": len(chosen)},
-                address=address_of(request),
+                address=client_address(request),
             )
             messages.success(
                 request, ngettext("%(n)d row changed.", "%(n)d rows changed.", done) % {"n": done}

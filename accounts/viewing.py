@@ -10,9 +10,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from accounts import audit
+from accounts.addresses import client_address
 from accounts.models import User
 from accounts.requests import CustomerRequest
-from accounts.staff import NotDone, address_of
+from accounts.staff import NotDone
 
 SESSION_KEY = "looks_at"
 PERMISSION = "accounts.look_at_customer"
@@ -28,7 +29,7 @@ def begin(request: HttpRequest, *, staff: User, customer: User) -> None:
     request.session[SESSION_KEY] = customer.pk
     audit.record(
         "began to look at a customer's pages", actor=staff, target=customer,
-        address=address_of(request),
+        address=client_address(request),
     )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def stop(request: CustomerRequest) -> HttpResponse:
     audit.record(
         "stopped looking at a customer's pages", actor=request.user,
         target=User.objects.filter(pk=customer_id).first() or customer_id,
-        address=address_of(request),
+        address=client_address(request),
     )  # fmt: skip
     return redirect("admin:accounts_user_change", customer_id)
 
@@ -64,7 +65,10 @@ class LookAtCustomer:
             messages.error(request, _("You only look at these pages; nothing was changed."))
             return render(request, "accounts/only_looking.html", status=403)
         audit.record(
-            f"looked at {request.path}", actor=staff, target=customer, address=address_of(request)
+            f"looked at {request.path}",
+            actor=staff,
+            target=customer,
+            address=client_address(request),
         )
         request.user = customer
         request.looked_at_by = staff  # type: ignore[attr-defined]

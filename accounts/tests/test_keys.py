@@ -6,7 +6,7 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.utils import timezone
 
 from accounts import keys
@@ -16,7 +16,6 @@ from accounts.keys import (
     TooManyRequests,
     authenticate,
     clean_networks,
-    client_address,
     create_key,
     is_allowed_from,
     revoke_key,
@@ -201,23 +200,6 @@ def test_the_last_use_is_noted_once_a_minute(owner: User) -> None:
     ApiKey.objects.update(last_used_at=timezone.now() - timedelta(minutes=2))
     authenticate(secret, HERE)
     assert (ApiKey.objects.get().last_used_at or first) > first
-
-
-@pytest.mark.parametrize(
-    ("behind_proxy", "passed", "found"),
-    [
-        (False, "198.51.100.1", HERE),
-        (True, "6.6.6.6, 198.51.100.1", "198.51.100.1"),
-        (True, "", HERE),
-    ],
-)
-def test_an_address_is_believed_from_our_own_proxy_alone(
-    settings: LazySettings, behind_proxy: bool, passed: str, found: str
-) -> None:
-    settings.BEHIND_PROXY = behind_proxy
-    request = RequestFactory().get("/", REMOTE_ADDR=HERE, HTTP_X_FORWARDED_FOR=passed)
-
-    assert client_address(request) == found
 
 
 def test_the_command_prints_the_key_alone_on_its_last_line(

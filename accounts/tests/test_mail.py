@@ -214,16 +214,6 @@ def test_old_news_is_dropped(customer: User) -> None:
     assert mail.send_due() == mail.Sent(given_up=1)
 
 
-def test_sent_mails_are_forgotten_after_a_month(customer: User) -> None:
-    for days in (29, 31):
-        mail.write(customer, Kind.SIGN_IN, agent=str(days), address="y")
-        Mail.objects.filter(sent_at=None).update(sent_at=timezone.now() - dt.timedelta(days=days))
-
-    mail.send_due()
-
-    assert [each.values["agent"] for each in Mail.objects.all()] == ["29"]
-
-
 def test_mails_speak_the_readers_language(customer: User) -> None:
     User.objects.update(language="tr")
     mail.write(customer, Kind.LOW_BALANCE, balance="1.5", limit="2")
@@ -275,3 +265,17 @@ def test_a_top_up_is_no_low_balance(customer: User) -> None:
     top_up(user=customer, amount=Decimal(1))
 
     assert not Mail.objects.exists()
+
+
+def test_no_text_of_others_makes_a_header(customer: User) -> None:
+    """Names come from providers and from customers themselves."""
+    evil = "Followers\r\nBcc: everybody@example.com\n\nHello"
+    User.objects.update(name=evil)
+    mail.write(customer, Kind.COMPLETED, order=7, service=evil, link=evil, quantity=10, paid="1")
+
+    letter = mail.letter(Mail.objects.select_related("user").get())
+
+    sent = letter.message()
+    assert sent["Bcc"] is None
+    assert "\n" not in letter.subject
+    assert sent["To"] == customer.email

@@ -1,0 +1,30 @@
+"""Where a request comes from: the one answer for limits, key rules, session lists and the audit log."""
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address that the first of our own proxies saw.
+
+    Each of the TRUSTED_PROXY_COUNT proxies appends to X-Forwarded-For, so that many entries from the
+    right are theirs; what stands before them a visitor may have written. A request that came past
+    the proxies has too few of them, and counts by its own connection.
+    """
+    direct = str(request.META.get("REMOTE_ADDR") or "")
+    proxies = settings.TRUSTED_PROXY_COUNT
+    if not proxies:
+        return direct
+    passed = request.headers.get("X-Forwarded-For", "").split(",")
+    seen = passed[-proxies].strip() if len(passed) >= proxies else ""
+    return seen if _is_address(seen) else direct
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
