@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -23,6 +24,8 @@ from accounts.staff import (
     column,
     dialog,
     figure,
+    may,
+    order_link,
     staff_member,
 )
 from wallet.ceilings import ask, given_today, needs_approval
@@ -35,8 +38,8 @@ from wallet.errors import (
 )
 from wallet.models import Account, Approval, Ceiling, Entry, TopUpMethod, TopUpRequest
 from wallet.money import LIMIT, STEP
-from wallet.services import adjust, top_up
-from wallet.topups import approve, refuse
+from wallet.services import adjust, lock_account, top_up
+from wallet.topups import approve_or_ask, refuse
 
 WAITS = _("This is above your ceiling; it waits for a second person.")
 REFUSALS: Refusals = {
@@ -119,11 +122,9 @@ class AccountAdmin(StaffAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
         return False
 
-    def has_top_up_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return request.user.has_perm("wallet.top_up_account")
+    has_top_up_permission = may("wallet.top_up_account")
 
-    def has_adjust_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return request.user.has_perm("wallet.adjust_account")
+    has_adjust_permission = may("wallet.adjust_account")
 
     def changeform_view(
         self,
@@ -149,15 +150,16 @@ class AccountAdmin(StaffAdmin):
         )
     )
     def top_up(self, request: HttpRequest, form: TopUpForm, account: Account) -> Any:
-        if _waits(request, form, account, Approval.Kind.TOP_UP, form.cleaned_data["note"]):
-            return WAITS
-        entry = top_up(
-            user=account.user,
-            amount=form.cleaned_data["amount"],
-            note=form.cleaned_data["note"],
-            actor=staff_member(request),
-            reference=f"top-up-{form.cleaned_data['token']}",
-        )
+        with transaction.atomic():
+            if _waits(request, form, account, Approval.Kind.TOP_UP, form.cleaned_data["note"]):
+                return WAITS
+            entry = top_up(
+                user=account.user,
+                amount=form.cleaned_data["amount"],
+                note=form.cleaned_data["note"],
+                actor=staff_member(request),
+                reference=f"top-up-{form.cleaned_data['token']}",
+            )
         return _("%(amount)s credited; the balance is %(balance)s.") % {
             "amount": figure(entry.amount), "balance": figure(entry.balance_after),
         }  # fmt: skip
@@ -174,15 +176,17 @@ class AccountAdmin(StaffAdmin):
         )
     )
     def adjust(self, request: HttpRequest, form: AdjustForm, account: Account) -> Any:
-        if _waits(request, form, account, Approval.Kind.ADJUSTMENT, form.cleaned_data["reason"]):
-            return WAITS
-        entry = adjust(
-            user=account.user,
-            amount=form.cleaned_data["amount"],
-            note=form.cleaned_data["reason"],
-            actor=staff_member(request),
-            reference=f"adjustment-{form.cleaned_data['token']}",
-        )
+        reason = form.cleaned_data["reason"]
+        with transaction.atomic():
+            if _waits(request, form, account, Approval.Kind.ADJUSTMENT, reason):
+                return WAITS
+            entry = adjust(
+                user=account.user,
+                amount=form.cleaned_data["amount"],
+                note=reason,
+                actor=staff_member(request),
+                reference=f"adjustment-{form.cleaned_data['token']}",
+            )
         return _("The balance is %(balance)s.") % {"balance": figure(entry.balance_after)}
 
 
@@ -190,6 +194,7 @@ def _waits(
     request: HttpRequest, form: Any, account: Account, kind: Approval.Kind, reason: str
 ) -> bool:
     """Whether it is more than this person may give alone; then a second person is asked."""
+    lock_account(account.user_id)
     actor, amount = staff_member(request), form.cleaned_data["amount"]
     if amount <= 0 or not needs_approval(actor, kind, amount, given=given_today(actor)):
         return False
@@ -304,8 +309,7 @@ class TopUpRequestAdmin(ReadOnlyAdmin):
         page = reverse("wallet:proof", args=[asked.pk])
         return format_html('<a href="{}">{}</a>', page, _("Download the picture"))
 
-    def has_decide_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
-        return request.user.has_perm("wallet.decide_topuprequest")
+    has_decide_permission = may("wallet.decide_topuprequest")
 
     @dialog(
         Dialog(
@@ -318,7 +322,9 @@ class TopUpRequestAdmin(ReadOnlyAdmin):
         )
     )
     def approve(self, request: HttpRequest, form: ApproveForm, asked: TopUpRequest) -> Any:  # noqa: ARG002
-        entry = approve(request_id=asked.pk, actor=staff_member(request))
+        entry = approve_or_ask(request_id=asked.pk, actor=staff_member(request))
+        if entry is None:
+            return WAITS
         return _("%(amount)s credited; the balance is %(balance)s.") % {
             "amount": figure(entry.amount), "balance": figure(entry.balance_after),
         }  # fmt: skip
@@ -352,17 +358,10 @@ def entries_table(entries: Any) -> dict[str, Any]:
                 entry.get_kind_display(),
                 figure(entry.amount),
                 figure(entry.balance_after),
-                _order_link(entry),
+                order_link(entry.order_number),
                 entry.actor or "–",
                 entry.note or "–",
             ]
             for entry in entries
         ],
     }  # fmt: skip
-
-
-def _order_link(entry: Entry) -> Any:
-    if entry.order_number is None:
-        return "–"
-    page = reverse("admin:orders_order_change", args=[entry.order_number])
-    return format_html('<a href="{}">#{}</a>', page, entry.order_number)

@@ -1,17 +1,34 @@
 """How much a member of staff may give away alone, and what waits for a second person."""
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from wallet.models import Account, Approval, Ceiling, Entry
+from wallet.models import Account, Approval, Ceiling, Entry, TopUpRequest
 from wallet.money import ZERO
 
 _DAY = timedelta(days=1)
+# Their ceiling is for one order; that of the others for one person's day.
+_OF_AN_ORDER = {Approval.Kind.REFUND, Approval.Kind.SETTLEMENT}
+
+
+@dataclass(frozen=True)
+class About:
+    """What an approval is about besides a wallet: an order, and how it is settled; or a request."""
+
+    order_number: int | None = None
+    top_up_request: TopUpRequest | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NOTHING_ELSE = About()
 
 
 class NotYours(Exception):
@@ -26,7 +43,7 @@ def ceiling_of(user: User, kind: Approval.Kind) -> Decimal | None:
     """
     if user.is_superuser:
         return None
-    field = "refund" if kind == Approval.Kind.REFUND else "top_up"
+    field = "refund" if kind in _OF_AN_ORDER else "top_up"
     limits = Ceiling.objects.filter(group__in=user.groups.all()).values_list(field, flat=True)
     return max((limit for limit in limits if limit is not None), default=None)
 
@@ -38,7 +55,13 @@ def needs_approval(user: User, kind: Approval.Kind, amount: Decimal, *, given: D
 
 
 def given_today(user: User) -> Decimal:
-    """What this person credited in top-ups and adjustments within 24 hours."""
+    """What this person credited in top-ups and adjustments within 24 hours.
+
+    Within a transaction it holds the person's row until the end, so that two of their payments
+    at once don't both find room below the ceiling.
+    """
+    if transaction.get_connection().in_atomic_block:
+        User.objects.select_for_update(no_key=True, of=("self",)).get(pk=user.pk)
     kinds = [Entry.Kind.TOP_UP, Entry.Kind.ADJUSTMENT]
     amounts = Entry.objects.filter(
         actor=user, kind__in=kinds, created_at__gte=timezone.now() - _DAY, amount__gt=0
@@ -54,7 +77,7 @@ def ask(
     reason: str,
     actor: User,
     token: uuid.UUID,
-    order_number: int | None = None,
+    about: About = _NOTHING_ELSE,
 ) -> Approval:
     """Let it wait for a second person. The same token asks once."""
     return Approval.objects.get_or_create(
@@ -65,7 +88,9 @@ def ask(
             "amount": amount,
             "reason": reason,
             "requested_by": actor,
-            "order_number": order_number,
+            "order_number": about.order_number,
+            "top_up_request": about.top_up_request,
+            "parameters": dict(about.parameters),
         },
     )[0]
 
@@ -91,3 +116,10 @@ def close(approval: Approval, state: Approval.State, actor: User) -> None:
 def refuse(approval_id: int, actor: User) -> None:
     """Say no: nothing is paid. Raises NotYours."""
     close(lock_open(approval_id, actor), Approval.State.REFUSED, actor)
+
+
+@transaction.atomic
+def see_refusal(approval_id: int) -> None:
+    """Somebody has read that it was refused: off the list of what needs attention."""
+    refused = Approval.objects.filter(pk=approval_id, state=Approval.State.REFUSED)
+    refused.filter(seen_at__isnull=True).update(seen_at=timezone.now())

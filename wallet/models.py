@@ -283,6 +283,7 @@ class Approval(models.Model):
         REFUND = "refund", _("refund")
         TOP_UP = "top_up", _("top-up")
         ADJUSTMENT = "adjustment", _("adjustment")
+        SETTLEMENT = "settlement", _("settlement by hand")
 
     class State(models.TextChoices):
         OPEN = "open", _("waiting")
@@ -294,7 +295,18 @@ class Approval(models.Model):
         Account, models.PROTECT, related_name="approvals", verbose_name=_("wallet")
     )
     order_number = models.BigIntegerField(_("order"), null=True)
+    # The request of a customer that is credited with it.
+    top_up_request = models.ForeignKey(
+        TopUpRequest,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="approvals",
+        verbose_name=_("top-up request"),
+    )
     amount = MoneyField(_("amount"))
+    # What a settlement says besides its amount.
+    parameters = models.JSONField(_("parameters"), default=dict, editable=False)
     reason = models.CharField(_("reason"), max_length=300, blank=True)
     # Passed on as the reference: however often it is approved, it is paid once.
     token = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -311,6 +323,8 @@ class Approval(models.Model):
         verbose_name=_("decided by"),
     )
     decided_at = models.DateTimeField(_("decided"), null=True)
+    # A refusal stays on the list of what needs attention until somebody has seen to it.
+    seen_at = models.DateTimeField(_("seen to"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("approval")
@@ -318,6 +332,11 @@ class Approval(models.Model):
         ordering = ["-pk"]
         indexes = [
             models.Index(fields=["-id"], condition=Q(state="open"), name="approval_open"),
+            models.Index(
+                fields=["-id"],
+                condition=Q(state="refused", seen_at__isnull=True),
+                name="approval_refused",
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="approval_amount_positive"),
@@ -325,7 +344,22 @@ class Approval(models.Model):
                 condition=Q(decided_by__isnull=True) | ~Q(decided_by=F("requested_by")),
                 name="approval_by_a_second_person",
             ),
+            models.CheckConstraint(
+                condition=Q(state="open", decided_at__isnull=True, decided_by__isnull=True)
+                | (~Q(state="open") & Q(decided_at__isnull=False)),
+                name="approval_decided_has_time",
+            ),
+            models.UniqueConstraint(
+                fields=["top_up_request"],
+                condition=Q(state="open"),
+                name="approval_one_open_per_request",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+    @property
+    def is_refusal_unseen(self) -> bool:
+        """It was refused, and nobody has seen to that yet."""
+        return self.state == self.State.REFUSED and self.seen_at is None

@@ -1,18 +1,20 @@
 """Everything that moves money. Only `post_many`, and `post` through it, writes a balance."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
 
 from django.db import transaction
+from django.db.models import BigIntegerField, CharField, Exists, QuerySet
 
 from accounts import mail
 from accounts.models import User
 from wallet.errors import AccountFrozen, AlreadyPosted, InsufficientFunds, InvalidAmount
 from wallet.models import Account, Entry
-from wallet.money import LIMIT, STEP, ZERO
+from wallet.money import LIMIT, STEP, ZERO, MoneyField
+from wallet.prepared import Insert, Instances, Slot, Update
 
 
 def open_account(user: User) -> Account:
@@ -26,12 +28,19 @@ def lock_account(user_id: int) -> Account:
     Locks are always taken in the order account, order, attempt; so this comes first in every
     transaction that moves money.
     """
-    accounts = Account.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
-    try:
-        return accounts.get(user_id=user_id)
-    except Account.DoesNotExist:
+    found = _locked(user=user_id)
+    if not found:
         Account.objects.get_or_create(user_id=user_id)
-        return accounts.get(user_id=user_id)
+        found = _locked(user=user_id)
+    return found[0]
+
+
+def _account_to_lock() -> QuerySet[Account]:
+    accounts = Account.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
+    return accounts.filter(user_id=Slot("user", BigIntegerField()))
+
+
+_locked = Instances(_account_to_lock)
 
 
 @dataclass(frozen=True)
@@ -84,13 +93,14 @@ def post_many(
         raise AccountFrozen("the account is frozen")
     balances = _balances(account.balance, [movement.amount for movement in movements])
     references = {movement.reference for movement in movements}
-    is_known = Entry.objects.filter(kind=kind, reference__in=references).exists()
-    if is_known or len(references) < len(movements):
+    # One statement looks whether it is new and writes the balance: an account is locked for as
+    # long as its holder talks to the database.
+    is_new = len(references) == len(movements)
+    if not is_new or not _write_balance(account.pk, kind, references, balances[-1]):
         raise AlreadyPosted(f"{kind} {movements[0].reference} is in the ledger")
     _warn_when_low(account, balances[-1])
     account.balance = balances[-1]
-    account.save(update_fields=["balance"])
-    return Entry.objects.bulk_create(
+    entries = [
         Entry(
             account=account,
             kind=kind,
@@ -102,7 +112,33 @@ def post_many(
             note=note,
         )
         for movement, balance in zip(movements, balances, strict=True)
+    ]
+    _insert(entries)
+    return entries
+
+
+_insert = Insert(Entry)
+
+
+def _write_balance(
+    account_id: int, kind: Entry.Kind, references: Collection[str], balance: Decimal
+) -> int:
+    """Write it unless one of these is in the ledger; gives how many accounts were written."""
+    if len(references) == 1:
+        (reference,) = references
+        return _balance_of_one(account=account_id, kind=kind, reference=reference, balance=balance)
+    known = Entry.objects.filter(kind=kind, reference__in=references)
+    return Account.objects.filter(~Exists(known), pk=account_id).update(balance=balance)
+
+
+def _unposted() -> QuerySet[Account]:
+    known = Entry.objects.filter(
+        kind=Slot("kind", CharField()), reference=Slot("reference", CharField())
     )
+    return Account.objects.filter(~Exists(known), pk=Slot("account", BigIntegerField()))
+
+
+_balance_of_one = Update(_unposted, balance=Slot("balance", MoneyField()))
 
 
 def _warn_when_low(account: Account, balance: Decimal) -> None:

@@ -1,6 +1,7 @@
 """Top-ups by hand: a customer says what they paid, staff find the payment, the wallet is credited."""
 
 import uuid
+from datetime import datetime
 from decimal import Decimal
 
 from django.core.files import File
@@ -9,13 +10,16 @@ from django.utils import timezone
 
 from accounts import mail
 from accounts.models import User
+from wallet.ceilings import About, ask, given_today, needs_approval
 from wallet.errors import AlreadyDecided, InvalidAmount, OwnRequest, TooManyRequests
-from wallet.models import Entry, TopUpMethod, TopUpRequest
+from wallet.models import Approval, Entry, TopUpMethod, TopUpRequest, proof_folder
 from wallet.money import round_money
 from wallet.proofs import stored_name, type_of
 from wallet.services import lock_account, post
 
 MOST_OPEN = 5
+# A picture is stored a moment before its request's row.
+_ORPHAN_AFTER_SECONDS = 24 * 3600
 
 
 def credit_for(amount: Decimal, percent: Decimal) -> Decimal:
@@ -60,16 +64,46 @@ def file_request(
 
 
 @transaction.atomic
+def approve_or_ask(*, request_id: int, actor: User) -> Entry | None:
+    """Credit the request's amount, or ask a second person and return None.
+
+    What this person credited within 24 hours counts towards their ceiling. Raises what `approve` does.
+    """
+    found = _lock(request_id, actor)
+    kind = Approval.Kind.TOP_UP
+    if not needs_approval(actor, kind, found.credit, given=given_today(actor)):
+        return _credit(found, actor)
+    if not found.approvals.filter(state=Approval.State.OPEN).exists():
+        ask(
+            kind=kind,
+            account=found.account,
+            amount=found.credit,
+            reason=_note(found),
+            actor=actor,
+            token=uuid.uuid4(),
+            about=About(top_up_request=found),
+        )
+    return None
+
+
+@transaction.atomic
 def approve(*, request_id: int, actor: User) -> Entry:
     """Credit the request's amount; it happens once. Raises AlreadyDecided or OwnRequest."""
-    found = _lock(request_id, actor)
+    return _credit(_lock(request_id, actor), actor)
+
+
+def _note(found: TopUpRequest) -> str:
+    return f"{found.method}: {found.reference}"[:300]
+
+
+def _credit(found: TopUpRequest, actor: User) -> Entry:
     entry = post(
         account=found.account,
         kind=Entry.Kind.TOP_UP,
         amount=found.credit,
         reference=f"top-up-request-{found.pk}",
         actor=actor,
-        note=f"{found.method}: {found.reference}"[:300],
+        note=_note(found),
     )
     _decide(found, TopUpRequest.State.APPROVED, actor)
     return entry
@@ -99,12 +133,24 @@ def _lock(request_id: int, actor: User) -> TopUpRequest:
     return found
 
 
+def _close_approvals(found: TopUpRequest, state: TopUpRequest.State) -> None:
+    """Nobody need approve what is decided; the one who is just approving closes theirs by name."""
+    ends = {
+        TopUpRequest.State.APPROVED: Approval.State.APPROVED,
+        TopUpRequest.State.REFUSED: Approval.State.REFUSED,
+    }
+    now = timezone.now()
+    waiting = found.approvals.filter(state=Approval.State.OPEN)
+    waiting.update(state=ends[state], decided_at=now, seen_at=now)
+
+
 def _decide(found: TopUpRequest, state: TopUpRequest.State, actor: User, reason: str = "") -> None:
     found.state = state
     found.decided_by = actor
     found.decided_at = timezone.now()
     found.reason = reason
     found.save(update_fields=["state", "decided_by", "decided_at", "reason"])
+    _close_approvals(found, state)
     mail.write(
         found.account.user,
         mail.Kind.TOP_UP,
@@ -114,3 +160,21 @@ def _decide(found: TopUpRequest, state: TopUpRequest.State, actor: User, reason:
         reference=found.reference,
         reason=reason,
     )
+
+
+def forget_orphans(now: datetime) -> int:
+    """Delete pictures that no request has any more, such as a deleted customer's; how many."""
+    folder = proof_folder()
+    if not folder.exists(""):
+        return 0
+    names = folder.listdir("")[1]
+    known = set(TopUpRequest.objects.exclude(proof="").values_list("proof", flat=True))
+    orphans = [
+        name
+        for name in names
+        if name not in known
+        and (now - folder.get_modified_time(name)).total_seconds() > _ORPHAN_AFTER_SECONDS
+    ]
+    for name in orphans:
+        folder.delete(name)
+    return len(orphans)

@@ -1,6 +1,7 @@
 """Top-ups by hand: filed by customers, decided by staff, credited once."""
 
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Mail, User
@@ -18,7 +20,7 @@ from orders.tests.races import at_once
 from wallet.errors import AlreadyDecided, InvalidAmount, OwnRequest, TooManyRequests
 from wallet.models import Account, Entry, TopUpMethod, TopUpRequest
 from wallet.proofs import image_type
-from wallet.topups import approve, credit_for, file_request, refuse
+from wallet.topups import approve, credit_for, file_request, forget_orphans, refuse
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 
@@ -334,3 +336,20 @@ def test_two_members_of_staff_at_once_credit_once(
     assert sum(isinstance(found, Entry) for found in results) == 1
     assert sum(isinstance(found, AlreadyDecided) for found in results) == 5
     assert balance(customer) == 30
+
+
+def test_pictures_that_no_request_has_are_deleted_after_a_day(
+    customer: User, method: TopUpMethod, tmp_path: Path
+) -> None:
+    kept = file_request(
+        user=customer, method=method, amount=Decimal(20), reference="x", client_token=uuid.uuid4(),
+        proof=SimpleUploadedFile("r.png", PNG),
+    )  # fmt: skip
+    folder = tmp_path / "proofs"
+    (folder / "orphan.png").write_bytes(PNG)
+    now = timezone.now()
+
+    assert forget_orphans(now) == 0
+    assert forget_orphans(now + timedelta(days=2)) == 1
+
+    assert [each.name for each in folder.iterdir()] == [kept.proof.name]
