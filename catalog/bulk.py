@@ -6,12 +6,25 @@ and SQLite both unpack it. Only the columns that are named are written.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
 from django.db import connection
-from django.db.models import Field, JSONField, Model
+from django.db.models import (
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    DateTimeField,
+    Field,
+    ForeignKey,
+    IntegerField,
+    JSONField,
+    Model,
+    TextField,
+)
 
 CHUNK = 2_000
 
@@ -30,14 +43,16 @@ def insert_rows(model: type[Model], columns: Sequence[str], rows: Iterable[Row])
         if field not in given and not field.primary_key
     ]
     blank = model()
-    defaults = [field.pre_save(blank, add=True) for field in rest]
-    fields = [*given, *rest]
+    # The same in every row, so they travel once.
+    defaults = [_prepared(field)(field.pre_save(blank, add=True)) for field in rest]
+    constants = "".join(f", {_typed('%s', field)}" for field in rest)
     sql = (
-        f"INSERT INTO {_quoted(model._meta.db_table)} ({', '.join(map(_column, fields))}) "  # noqa: S608 - names of our own columns
-        f"SELECT * FROM ({_unpacked(fields)}) AS fresh WHERE true ON CONFLICT DO NOTHING"
+        f"INSERT INTO {_quoted(model._meta.db_table)} "  # noqa: S608 - names of our own columns
+        f"({', '.join(map(_column, [*given, *rest]))}) SELECT fresh.*{constants} "
+        f"FROM ({_unpacked(given)}) AS fresh WHERE true ON CONFLICT DO NOTHING"
     )
     for chunk in _chunks(rows):
-        _execute(sql, fields, ([*row, *defaults] for row in chunk))
+        _execute(sql, given, chunk, before=defaults)
 
 
 def update_rows(
@@ -85,13 +100,15 @@ def _unpacked(fields: Sequence[AnyField]) -> str:
     if connection.vendor == "sqlite":
         picked = (f"json_extract(value, '$[{at}]') AS c{at}" for at in range(len(fields)))
         return f"SELECT {', '.join(picked)} FROM json_each(%s)"  # noqa: S608 - no text of others
-    picked = (f"(value ->> {at})::{_cast(field)} AS c{at}" for at, field in enumerate(fields))
+    picked = (f"{_typed(f'(value ->> {at})', field)} AS c{at}" for at, field in enumerate(fields))
     return f"SELECT {', '.join(picked)} FROM jsonb_array_elements(%s::jsonb)"  # noqa: S608 - names of our own types
 
 
-def _cast(field: AnyField) -> str:
-    """The column's type without its length: a cast to varchar(5) would cut the text in silence."""
-    return re.sub(r"\(.*?\)", "", field.rel_db_type(connection) or "text")
+def _typed(value: str, field: AnyField) -> str:
+    """The value as the column's type without its length: varchar(5) would cut the text in silence."""
+    if connection.vendor == "sqlite":
+        return value
+    return f"{value}::{re.sub(r'[(].*?[)]', '', field.rel_db_type(connection) or 'text')}"
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -100,18 +117,56 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _prepared(field: AnyField, value: Any) -> Any:
-    # As text, which both databases turn into the column's type again.
+def _prepared(field: AnyField) -> Callable[[Any], Any]:
+    """What makes of a value what the JSON text (or a parameter) holds."""
     if isinstance(field, JSONField):
-        return json.dumps(value, ensure_ascii=False)
-    return field.get_db_prep_save(value, connection)
+        return partial(json.dumps, ensure_ascii=False)
+    if type(_target(field)) in _AS_THEY_ARE:
+        return _same
+    # Decimals and times become text, which both databases turn into the column's type again.
+    prepare = partial(field.get_db_prep_save, connection=connection)
+    return _times_as_text(prepare) if isinstance(field, DateTimeField) else prepare
 
 
-def _execute(sql: str, fields: Sequence[AnyField], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+# Django would look at each of thousands of values and change none of them. Only these very classes:
+# one that is derived from them may encrypt.
+_AS_THEY_ARE = {
+    BigAutoField,
+    BigIntegerField,
+    BooleanField,
+    CharField,
+    IntegerField,
+    TextField,
+}
+
+
+def _times_as_text(prepare: Callable[[Any], Any]) -> Callable[[Any], str | None]:
+    """Many rows have few different times."""
+
+    @lru_cache(maxsize=64)
+    def text(value: Any) -> str | None:
+        return None if value is None else str(prepare(value))
+
+    return text
+
+
+def _target(field: AnyField) -> Any:
+    return field.target_field if isinstance(field, ForeignKey) else field
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _execute(
+    sql: str, fields: Sequence[AnyField], rows: Sequence[Row], *, before: Sequence[Any] = ()
+) -> list[tuple[Any, ...]]:
+    columns = zip(*rows, strict=True)
     prepared = [
-        [_prepared(field, value) for field, value in zip(fields, row, strict=True)] for row in rows
+        values if (prepare := _prepared(field)) is _same else map(prepare, values)
+        for field, values in zip(fields, columns, strict=True)
     ]
+    text = json.dumps(list(zip(*prepared, strict=True)), ensure_ascii=False, default=str)
     with connection.cursor() as cursor:
-        # Decimals and times travel as text and become exact values of the column's type.
-        cursor.execute(sql, [json.dumps(prepared, ensure_ascii=False, default=str)])
+        cursor.execute(sql, [*before, text])
         return cursor.fetchall() if cursor.description else []

@@ -1,7 +1,8 @@
 """Changes of many services: planned, shown row by row, then written exactly as shown, and undone."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from django.db import transaction
@@ -13,9 +14,9 @@ from accounts.models import User
 from catalog import history
 from catalog.bulk import update_rows
 from catalog.history import Cause, plain
-from catalog.models import BulkChange, Category, Provider, Service
-from catalog.pricing import RATE_LIMIT, Price, rounded_up, site_cost, work_out
-from catalog.services import reprice
+from catalog.models import BulkChange, Category, Provider, Service, SiteRules
+from catalog.pricing import RATE_LIMIT, Price, Rule, rounded_up, site_cost, work_out
+from catalog.services import forget_lists, reprice
 
 # What a plan may set; everything else is the provider's, or follows from these.
 FIELDS = (
@@ -24,38 +25,48 @@ FIELDS = (
 )  # fmt: skip
 Values = Mapping[str, Any]
 
+_AT_ONCE = 5_000
+
 
 class AlreadyDone(Exception):
     """The bulk change was applied or undone before, or never applied; nothing was written."""
 
 
-def price_of(service: Service, values: Values | None = None) -> Price:
+class RuleBook:
+    """Rules that many services share, each looked up once: the site's, and those of categories."""
+
+    def __init__(self) -> None:
+        self.site = SiteRules.current()
+        self._categories: dict[int, Rule] = {}
+
+    def category(self, service: Service, number: int) -> Rule:
+        """The rule of the service's category, or of the one it is to be moved to."""
+        if number == service.category_id:
+            return service.category.rule
+        if number not in self._categories:
+            self._categories[number] = Category.objects.get(pk=number).rule
+        return self._categories[number]
+
+
+def price_of(service: Service, values: Values | None = None, book: RuleBook | None = None) -> Price:
     """How a service's price comes about, with some of its values replaced.
 
-    Needs provider and category. The rules below the service's own are as they are stored.
+    Needs provider and category. The rules below the service's own are as they are stored; pass one
+    `book` for many services.
     """
+    rules = book or RuleBook()
     given = {**{name: getattr(service, name) for name in FIELDS}, **(values or {})}
-    own = service.rule._replace(
+    own = Rule(
         percent=given["markup_percent"], fixed=given["markup_fixed"], margin=given["margin_min"],
         step=given["rounding_step"],
     )  # fmt: skip
+    category = rules.category(service, given["category_id"])
     return work_out(
         cost_rate=service.cost_rate,
         exchange_rate=service.provider.exchange_rate,
-        rules=(
-            own,
-            _category(service, given).rule,
-            service.provider.rule,
-            service.provider.site_rule,
-        ),
+        rules=(own, category, service.provider.rule, rules.site),
         pinned=given["pinned_rate"],
     )
-
-
-def _category(service: Service, given: Values) -> Category:
-    if given["category_id"] == service.category_id:
-        return service.category
-    return Category.objects.get(pk=given["category_id"])
 
 
 # The operations of the service list: each makes a service's new values from what was typed.
@@ -86,7 +97,7 @@ def plan(
     title: str, edits: Iterable[tuple[Service, Values]], actor: User, problems: Sequence[Any] = ()
 ) -> BulkChange:
     """Write down what these edits would do, and nothing else; problems are for people to read."""
-    rows, found = [], list(problems)
+    rows, found, book = [], list(problems), RuleBook()
     for service, values in edits:
         fields = history.differences({name: getattr(service, name) for name in values}, values)
         if not fields:
@@ -95,7 +106,7 @@ def plan(
         if problem:
             found.append([str(service), problem])
             continue
-        price = price_of(service, values).rate if service.cost_rate else service.price_rate
+        price = price_of(service, values, book).rate if service.cost_rate else service.price_rate
         rows.append([service.pk, service.title, fields, plain(service.price_rate), plain(price)])
     return BulkChange.objects.create(title=title[:200], rows=rows, problems=found, actor=actor)
 
@@ -125,10 +136,10 @@ def apply(bulk_id: int, actor: User) -> BulkChange:
         if bulk.applied_at is not None:
             raise AlreadyDone
         services = _locked([row[0] for row in bulk.rows])
-        chosen, skipped = [], []
+        chosen, skipped, book = [], [], RuleBook()
         for row in bulk.rows:
             service = services.get(row[0])
-            problem = _obstacle(service, row)
+            problem = _obstacle(service, row, book)
             if service is None or problem:
                 skipped.append([row[1], problem])
             else:
@@ -142,22 +153,29 @@ def apply(bulk_id: int, actor: User) -> BulkChange:
 
 
 def _locked(numbers: Sequence[int]) -> dict[int, Service]:
-    chosen = Service.objects.filter(pk__in=numbers)
-    providers = set(chosen.order_by().values_list("provider_id", flat=True))
+    chosen = [Service.objects.filter(pk__in=some) for some in _chunks(numbers)]
+    providers = {pk for some in chosen for pk in some.order_by().values_list("provider", flat=True)}
     # In one order, like everybody who changes prices, and before any service is read.
     list(Provider.objects.select_for_update(no_key=True).filter(pk__in=providers).order_by("pk"))
-    rows = chosen.select_related("provider", "category")
+    rows = (each for some in chosen for each in chosen_services(some))
     return {service.pk: service for service in rows}
 
 
-def _obstacle(service: Service | None, row: Sequence[Any]) -> str:
+def _chunks(numbers: Iterable[int]) -> Iterator[list[int]]:
+    """A few thousand at a time: a statement takes only so many parameters."""
+    remaining = iter(numbers)
+    while chunk := list(islice(remaining, _AT_ONCE)):
+        yield chunk
+
+
+def _obstacle(service: Service | None, row: Sequence[Any], book: RuleBook) -> str:
     if service is None:
         return _("The service is gone.")
     _pk, _title, fields, _before, price = row
     if any(plain(getattr(service, name)) != pair[0] for name, pair in fields.items()):
         return _("Somebody has changed it since the preview.")
     after = _typed(fields, 1)
-    if service.cost_rate and plain(price_of(service, after).rate) != price:
+    if service.cost_rate and plain(price_of(service, after, book).rate) != price:
         return _("Its price would be another one than in the preview.")
     return refusal(service, after)
 
@@ -187,7 +205,12 @@ def _write(chosen: Sequence[tuple[Service, Sequence[Any]]], cause: Cause, at: in
         cause,
         at=now,
     )
-    reprice(Service.objects.filter(pk__in=[service.pk for service, _row in chosen]), cause)
+    needs_lists = any("keeps_category" in names for names in kinds)
+    for some in _chunks(service.pk for service, _row in chosen):
+        changed = Service.objects.filter(pk__in=some)
+        reprice(changed, cause)
+        if needs_lists:
+            forget_lists(changed)
 
 
 @transaction.atomic
@@ -214,5 +237,11 @@ def undo(bulk_id: int, actor: User) -> int:
 
 
 def chosen_services(services: QuerySet[Service]) -> QuerySet[Service]:
-    """These services with what a plan needs of them; one provider's instance for all of its own."""
+    """These services with what a plan needs of them."""
     return services.select_related("category", "provider").defer("provider__api_key")
+
+
+def services_by_number(numbers: Iterable[int]) -> Iterator[Service]:
+    """The services of these IDs with what a plan needs of them; unknown IDs have none."""
+    for some in _chunks(numbers):
+        yield from chosen_services(Service.objects.filter(pk__in=some).order_by("pk"))

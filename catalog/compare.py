@@ -3,9 +3,10 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
+from functools import lru_cache
 
 from catalog.models import HeldChange, Service
 from catalog.pricing import NO_RULE, RATE_LIMIT, Rule, site_cost, work_out
@@ -114,12 +115,9 @@ def offer(
     """
     if not facts.cost_rate:
         return facts, ZERO
-    price = work_out(
-        cost_rate=facts.cost_rate,
-        exchange_rate=terms.exchange_rate,
-        rules=(known.rule if known else NO_RULE, category_rule, *terms.rules),
-        pinned=known.pinned_rate if known else None,
-    ).rate
+    rules = (known.rule if known else NO_RULE, category_rule, *terms.rules)
+    pinned = known.pinned_rate if known else None
+    price = _price(facts.cost_rate, terms.exchange_rate, rules, pinned)
     absurd = Service.Refusal.RATE_ABSURD.value
     if price > RATE_LIMIT:
         return facts._replace(refusal=facts.refusal or absurd), ZERO
@@ -129,24 +127,37 @@ def offer(
     return facts, price
 
 
+# A list names most of its rates more than once, and a sync compares it more than once.
+@lru_cache(maxsize=16_384)
+def _price(
+    cost_rate: Decimal, exchange_rate: Decimal, rules: tuple[Rule, ...], pinned: Decimal | None
+) -> Decimal:
+    return work_out(
+        cost_rate=cost_rate, exchange_rate=exchange_rate, rules=rules, pinned=pinned
+    ).rate
+
+
 def changes(stored: Stored, listed: Judged, terms: Terms) -> Iterator[Change]:
     """Every listed service that has to be written, in the list's order."""
     for position, (upstream_id, listed_facts) in enumerate(listed.facts.items()):
         known = stored.services.get(upstream_id)
         wanted = _kept(listed_facts, known, terms)
-        if known and _is_set_aside(known, wanted):
+        if known and known.set_aside and _is_set_aside(known, wanted):
             continue
         facts, price = offer(wanted, terms, stored.category_rule(wanted.category), known)
-        change = Change(upstream_id, facts, price, known, position)
-        is_new = known is None or change.has_new_facts or change.has_new_price
-        if is_new or change.has_returned or (known and known.set_aside):
+        if known is None or _differs(known, facts, price):
             reasons = hold_reasons(known, facts, terms) if known else ()
-            yield replace(change, reasons=reasons) if reasons else change
+            yield Change(upstream_id, facts, price, known, position, reasons)
+
+
+def _differs(known: Known, facts: Facts, price: Decimal) -> bool:
+    is_other = facts != known.facts or price != known.price_rate
+    return is_other or not known.is_present or bool(known.set_aside)
 
 
 def _is_set_aside(known: Known, wanted: Facts) -> bool:
     """It was held or ignored as it stands; one that came back waits for somebody once more."""
-    return bool(known.set_aside) and known.is_present and known.set_aside == digest(wanted)
+    return known.is_present and known.set_aside == digest(wanted)
 
 
 def _kept(listed: Facts, known: Known | None, terms: Terms) -> Facts:
@@ -223,11 +234,6 @@ def vanished(stored: Stored, listed: Judged) -> list[Known]:
         for upstream_id, known in stored.services.items()
         if known.is_present and upstream_id not in listed.facts
     ]
-
-
-def is_in_line(stored: Stored, listed: Judged, terms: Terms) -> bool:
-    """Nothing to write: no difference, and nothing vanished."""
-    return next(changes(stored, listed, terms), None) is None and not vanished(stored, listed)
 
 
 @dataclass(frozen=True, slots=True)

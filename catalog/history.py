@@ -7,9 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
+from accounts.keeping import delete_in_parts
 from accounts.models import User
+from catalog import chained
 from catalog.bulk import insert_rows
 from catalog.compare import Change
 from catalog.models import BulkChange, Service, ServiceChange, SyncRun
@@ -53,14 +56,33 @@ def fields_of(change: Change) -> Fields:
 
 
 def write(rows: Iterable[tuple[int, Fields]], cause: Cause, at: datetime | None = None) -> None:
-    """Add a row for each service ID with what changed of it, in one statement."""
+    """Add a row for each service ID with what changed of it, in one statement.
+
+    What no sync did is in the audit log in the same transaction, and the log's end stays locked
+    until that is over: lock providers and services before, nothing after. A sync's rows are
+    recorded by `chained.record_runs`.
+    """
     moment = at or timezone.now()
-    run, actor, bulk = (each.pk if each else None for each in (cause.run, cause.actor, cause.bulk))
-    columns = ["service_id", "fields", "at", "run_id", "actor_id", "bulk_id"]
+    changed = ((pk, fields) for pk, fields in rows if fields)
+    if cause.run is not None:
+        run = cause.run.pk
+        insert_rows(
+            ServiceChange,
+            ["service_id", "fields", "at", "run_id"],
+            ((pk, fields, moment, run) for pk, fields in changed),
+        )
+    elif batch := list(changed):
+        _write_recorded(batch, cause, moment)
+
+
+@transaction.atomic
+def _write_recorded(batch: list[tuple[int, Fields]], cause: Cause, at: datetime) -> None:
+    number = chained.record(batch, at, cause.actor)
+    actor, bulk = (each.pk if each else None for each in (cause.actor, cause.bulk))
     insert_rows(
         ServiceChange,
-        columns,
-        [(pk, fields, moment, run, actor, bulk) for pk, fields in rows if fields],
+        ["service_id", "fields", "at", "actor_id", "bulk_id", "audit_number"],
+        ((pk, fields, at, actor, bulk, number) for pk, fields in batch),
     )
 
 
@@ -102,11 +124,20 @@ def prune(now: datetime) -> int:
     if not settings.PRICE_HISTORY_DAYS:
         return 0
     before = now - timedelta(days=settings.PRICE_HISTORY_DAYS)
-    return ServiceChange.objects.filter(at__lt=before).delete()[0]
+    old = ServiceChange.objects.filter(at__lt=before)
+    count = old.count()
+    if not count:
+        return 0
+    # Said first: whoever is killed below leaves rows that nobody misses, and the next run takes them.
+    chained.record_forgotten(count, before)
+    return delete_in_parts(old, most=None)
 
 
-def labels(fields: Fields) -> Iterator[tuple[str, Any, Any]]:
-    """Each changed field with its name on the screen, before and after."""
-    names: dict[str, Any] = {each.name: each.verbose_name for each in Service._meta.concrete_fields}
+def labels(fields: Fields) -> Iterator[tuple[str, str, Any, Any]]:
+    """Each changed field, its name on the screen, and its value before and after."""
+    columns = Service._meta.concrete_fields
+    names: dict[str, Any] = {
+        name: each.verbose_name for each in columns for name in (each.name, each.attname)
+    }
     for name, (before, after) in fields.items():
-        yield str(names.get(name, name)), before, after
+        yield name, str(names.get(name, name)), before, after

@@ -47,9 +47,12 @@ _RESERVED = ("example.com", "example.net", "example.org", "example", "test", "lo
 _ELSEWHERE = {"traffic", "website", "site", "seo", "visitor", "visitors", "backlink", "backlinks"}
 
 
-def named_in(text: str) -> set[str]:
+# A price list asks it of every category's title.
+@lru_cache(maxsize=4096)
+def named_in(text: str) -> frozenset[str]:
     """The keys of the platforms that the text names."""
-    return {_BY_WORD[word].key for word in _WORD.findall(text.casefold()) if word in _BY_WORD}
+    words = _WORD.findall(text.casefold())
+    return frozenset(_BY_WORD[word].key for word in words if word in _BY_WORD)
 
 
 def evident_platform(name: str, category: str) -> Platform | None:
@@ -58,7 +61,7 @@ def evident_platform(name: str, category: str) -> Platform | None:
         return None
     for text in (name, category):
         if found := named_in(text):
-            return BY_KEY[found.pop()] if len(found) == 1 else None
+            return BY_KEY[next(iter(found))] if len(found) == 1 else None
     return None
 
 

@@ -15,6 +15,8 @@ from unfold.widgets import (
 from catalog.changing import OPERATIONS
 from catalog.models import Category, Service
 
+MOST_BYTES = 20_000_000
+
 _TITLES: dict[str, Any] = {
     "markup": _("set markup %"),
     "fixed": _("set fixed markup"),
@@ -87,13 +89,16 @@ class ImportForm(forms.Form):
     """A price list as a file."""
 
     file = forms.FileField(
-        label=_("CSV file"),
-        help_text=_("With the columns of the export; empty cells empty the field."),
-        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,text/csv"}),
+        label=_("CSV or XLSX file"),
+        help_text=_(
+            "With the columns of the export, at most 20 MB; empty cells empty the field, and columns "
+            "that are left out leave it alone."
+        ),
+        widget=UnfoldAdminFileFieldWidget(attrs={"accept": ".csv,text/csv,.xlsx"}),
     )
 
     def clean_file(self) -> Any:
         file = self.cleaned_data["file"]
-        if file.size > 20_000_000:
+        if file.size > MOST_BYTES:
             raise forms.ValidationError(_("The file is larger than 20 MB."))
         return file

@@ -1,7 +1,9 @@
 """What the pages of a service and of a preview show besides their fields."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -9,9 +11,8 @@ from accounts.staff import figure
 from catalog import history
 from catalog.changing import price_of
 from catalog.charts import draw
-from catalog.models import Service
+from catalog.models import Category, Service
 from catalog.preview import Preview, Row
-from catalog.price_admin import before_and_after
 from catalog.pricing import Layer, Rule, site_cost
 
 _LINES = 50
@@ -31,6 +32,37 @@ _KINDS: dict[str, Any] = {
     "returned": gettext_lazy("returned"),
     "gone": gettext_lazy("gone"),
 }
+
+
+def shown(value: Any) -> Any:
+    """A value of the history for people."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return value
+
+
+def before_and_after(fields: history.Fields, categories: Mapping[int, str] | None = None) -> Any:
+    """Each changed field on a line of its own; categories by their names if they are given."""
+    names = categories or {}
+
+    def word(name: str, value: Any) -> Any:
+        return names.get(value, value) if name == "category_id" else shown(value)
+
+    lines = (
+        (label, word(name, before), word(name, after))
+        for name, label, before, after in history.labels(fields)
+    )
+    # On a phone a cell lays its elements side by side.
+    return format_html("<div>{}</div>", format_html_join("", "<div>{}: {} → {}</div>", lines))
+
+
+def categories_of(changes: Iterable[history.Fields]) -> dict[int, str]:
+    """The titles of the categories that these changes move services between, in one query."""
+    moved = {number for fields in changes for number in fields.get("category_id", [])}
+    found = Category.objects.filter(pk__in=moved) if moved else ()
+    return {category.pk: category.title for category in found}
 
 
 def rule_sentence(service: Service) -> str:
@@ -99,9 +131,11 @@ def history_context(service: Service) -> dict[str, Any]:
 
 
 def _changes(service: Service) -> dict[str, Any]:
-    found = service.changes.select_related("run", "actor", "bulk").order_by("-pk")[:_LINES]
+    changes = service.changes.select_related("run", "actor", "bulk")
+    found = list(changes.defer("bulk__rows", "bulk__problems").order_by("-pk")[:_LINES])
+    names = categories_of(change.fields for change in found)
     rows = [
-        [change.at, before_and_after(change.fields), _who(change), change.bulk or "–"]
+        [change.at, before_and_after(change.fields, names), _who(change), change.bulk or "–"]
         for change in found
     ]
     headers = [_("when"), _("before → after"), _("who"), _("bulk change")]

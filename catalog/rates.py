@@ -19,19 +19,21 @@ from django.db.models.functions import Coalesce
 from accounts.models import User
 from catalog.models import CustomerGroup, CustomerPrice, Service, SiteRules
 from catalog.pricing import CustomerRate, customer_rate, floor_rate, site_cost
+from wallet.prepared import Slot
 
 _PERCENT: DecimalField[Any, Any] = DecimalField(max_digits=9, decimal_places=3)
 
 
-def for_customer(services: QuerySet[Service], customer_id: int) -> QuerySet[Service]:
+def for_customer(services: QuerySet[Service], customer_id: int | Slot) -> QuerySet[Service]:
     """These services with what `rate_for` needs to price them for this customer, in one query."""
+    number = Value(customer_id, IntegerField()) if isinstance(customer_id, int) else customer_id
     group = CustomerGroup.objects.filter(members__customer_id=customer_id)
     site = SiteRules.objects.values("margin_min")
     return services.annotate(
         own_price=FilteredRelation(
             "customer_prices", condition=Q(customer_prices__customer_id=customer_id)
         ),
-        terms_of_customer=Value(customer_id, IntegerField()),
+        terms_of_customer=number,
         own_rate=F("own_price__rate"),
         own_may_undercut=F("own_price__may_undercut"),
         discount=Subquery(group.values("discount_percent")[:1]),

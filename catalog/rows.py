@@ -95,22 +95,23 @@ def judge(row: ServiceRow) -> Facts:
     panels), a rate is rounded up to what can be stored, and a drip-feed that the provider
     doesn't mention is not offered: the customer would pay for runs that may never come.
     """
-    order_type = _type_key(row.type)
+    type_text, order_type = _type(row.type)
     low, high = _limits(row)
     name = _plain(row.name)
+    # By position, in the order of Facts: many thousand of them are made in a sync.
     return Facts(
-        category=_plain(row.category)[:300].rstrip() or NO_CATEGORY,
-        name=name,
-        type=row.type[:100].rstrip(),
-        order_type=order_type,
-        description=_BIDI.sub("", row.description),
-        cost_rate=_cost_rate(row.rate),
-        min_quantity=low,
-        max_quantity=high,
-        refill=row.refill,
-        cancel=row.cancel,
-        dripfeed=bool(row.dripfeed),
-        refusal=_refusal(row, name, low, high, is_type_known=bool(order_type)),
+        _category(row.category),
+        name,
+        type_text,
+        order_type,
+        _BIDI.sub("", row.description) if row.description else "",
+        ZERO if row.rate is None else _cost_rate(row.rate),
+        low,
+        high,
+        row.refill,
+        row.cancel,
+        bool(row.dripfeed),
+        _refusal(row, name, low, high, is_type_known=bool(order_type)),
     )
 
 
@@ -122,24 +123,35 @@ def is_separator(name: str) -> bool:
     return not letters or (len(letters) > 2 and len(set(letters)) == 1)
 
 
+# Thousands of rows share a few types, categories and rates; what was made of them is shared too.
 @lru_cache(maxsize=256)
-def _type_key(text: str) -> str:
+def _type(text: str) -> tuple[str, str]:
+    """The type as it is stored, and its key; an empty one for a type that isn't known."""
     found = find_type(text)
-    return found.key if found else ""
+    return text[:100].rstrip(), found.key if found else ""
+
+
+@lru_cache(maxsize=1024)
+def _category(text: str) -> str:
+    return _plain(text)[:300].rstrip() or NO_CATEGORY
 
 
 def _plain(text: str) -> str:
-    return _BIDI.sub("", text).strip()
+    # Overrides and isolates aren't printable, and nearly every text is.
+    return (text if text.isprintable() else _BIDI.sub("", text)).strip()
 
 
 def _limits(row: ServiceRow) -> tuple[int, int]:
-    low = min(max(row.min or 1, 1), MOST)
-    return low, max(min(row.max or NO_LIMIT, MOST), -MOST)
+    low, high = row.min or 1, row.max or NO_LIMIT
+    if 1 <= low <= high <= MOST:
+        return low, high
+    return min(max(low, 1), MOST), max(min(high, MOST), -MOST)
 
 
-def _cost_rate(rate: Decimal | None) -> Decimal:
+@lru_cache(maxsize=4096)
+def _cost_rate(rate: Decimal) -> Decimal:
     """The rate as it is stored: 0 for one that can't be."""
-    if rate is None or not 0 < rate <= RATE_LIMIT:
+    if not 0 < rate <= RATE_LIMIT:
         return ZERO
     return site_cost(_DOUBLE.plus(rate), Decimal(1)).max(RATE_STEP)
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from catalog.models import LinkRule
 from catalog.platforms import belongs, host_of
+from wallet.prepared import Instances
 
 LINK_FIELDS = ("link", "media", "referring_url", "username")
 
@@ -34,7 +35,10 @@ NO_RULES = Rules(())
 
 def read_rules() -> Rules:
     """The rules that are switched on, in one statement."""
-    return Rules(tuple(LinkRule.objects.filter(is_on=True).order_by("pk")[:1000]))
+    return Rules(tuple(_switched_on()))
+
+
+_switched_on = Instances(lambda: LinkRule.objects.filter(is_on=True).order_by("pk")[:1000])
 
 
 def refuses(rule: LinkRule, name: str, value: str) -> bool:

@@ -1,72 +1,127 @@
-"""Finds services for customers, over the whole catalogue."""
+"""Finds services by words and numbers, at a price that hardly grows with the catalogue.
 
-from django.db.models import Case, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
+What a category's title says is known from the shelves, so only a service's own name is left to the
+database, and of that no more is read than a page shows.
+"""
 
-from catalog.models import Category, Service, ServiceQuerySet
-from catalog.platforms import PLATFORMS, Platform, named_in
+from collections import Counter
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
 
+from django.db.models import Case, Q, QuerySet, Value, When
+
+from catalog.models import Service
+from catalog.shelves import Shelved, Shelves, is_named, on_sale
+
+# A search is counted, and shown, up to so many: who found more types another word.
+MOST_FOUND = 1_000
 _MOST_WORDS = 6
 _LONGEST = 100
 _LONGEST_ID = 18
+# How many services are read for each one shown, before all are.
+_STRETCH = 10
 
 
-def on_sale() -> QuerySet[Service]:
-    """What a customer can order now, with its category."""
-    return ServiceQuerySet(Service).on_sale().select_related("category")
+@dataclass(frozen=True)
+class Words:
+    """A text as services are looked for with it; false when nothing was typed."""
+
+    words: tuple[str, ...]
+    number: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.words)
+
+    def whole(self, stock: Shelves) -> set[int]:
+        """The categories with every word in their title."""
+        saying = [set(stock.saying(word)) for word in self.words]
+        return set.intersection(*saying) if saying else set()
+
+    def condition(self, stock: Shelves, besides: Set[int] = frozenset()) -> Q:
+        """Every word is in the service's name or its category's, or the number is the service's.
+
+        For services that don't stand in the categories `besides`.
+        """
+        found = Q()
+        for word in self.words:
+            found &= is_named(word) | Q(category_id__in=set(stock.saying(word)) - besides)
+        return found if self.number is None else found | Q(pk=self.number)
 
 
-def search(
-    text: str, category: int | None = None, platform: Platform | None = None
-) -> QuerySet[Service]:
-    """Services on sale with every word of `text` in their name or category, or with that number.
-
-    The service whose number was typed comes first.
-    """
-    found = on_sale()
-    if category is not None:
-        found = found.filter(category_id=category)
-    if platform is not None:
-        found = found.filter(_names(platform))
+def words_of(text: str) -> Words:
+    """What somebody typed, cut to what is looked for."""
     # PostgreSQL stores no NUL and refuses to compare with one.
     text = text.replace("\x00", "").strip()[:_LONGEST]
-    words = Q()
-    for word in text.split()[:_MOST_WORDS]:
-        words &= (
-            Q(own_name__icontains=word)
-            | Q(own_name="", name__icontains=word)
-            | Q(category__own_name__icontains=word)
-            | Q(category__own_name="", category__name__icontains=word)
-        )
     number = text.removeprefix("#")
-    if not (number.isascii() and number.isdigit() and len(number) <= _LONGEST_ID):
-        return found.filter(words)
-    is_it = Case(When(pk=int(number), then=Value(0)), default=Value(1), output_field=IntegerField())
-    return found.filter(words | Q(pk=int(number))).order_by(is_it, *(Service._meta.ordering or ()))
+    is_number = number.isascii() and number.isdigit() and len(number) <= _LONGEST_ID
+    return Words(tuple(text.split()[:_MOST_WORDS]), int(number) if is_number else None)
 
 
-def _names(platform: Platform) -> Q:
-    named = Q()
-    for word in platform.words:
-        named |= (
-            Q(own_name__icontains=word)
-            | Q(own_name="", name__icontains=word)
-            | Q(category__own_name__icontains=word)
-            | Q(category__own_name="", category__name__icontains=word)
-        )
-    return named
+class Found:
+    """What words find among `services`, for a paginator.
+
+    `services` are all that `stock` counts, and `among` tells them from others on sale. Beyond a
+    thousand it counts, and shows, no more; but a category whose title has every word is known to
+    match whole, however large it is.
+    """
+
+    def __init__(
+        self,
+        services: QuerySet[Service],
+        words: Words,
+        stock: Shelves,
+        *,
+        among: Q | None = None,
+        sort: Sequence[str] = (),
+    ) -> None:
+        self._words, self._stock, self._sort = words, stock, sort
+        self._whole = set() if words.number is not None else words.whole(stock)
+        self._services, self._found = services, services.filter(words.condition(stock))
+        # Without what the shown services are joined with to be priced.
+        self._plain = on_sale().select_related(None).order_by().filter(among or Q())
+
+    @cached_property
+    def _by_name(self) -> dict[int, int]:
+        """Categories by key of any that their own names, not whole categories, have found."""
+        condition = self._words.condition(self._stock, besides=self._whole)
+        rows = self._plain.filter(condition).exclude(category_id__in=self._whole)
+        return dict(rows.values_list("pk", "category_id")[: MOST_FOUND + 1])
+
+    @property
+    def is_more(self) -> bool:
+        """Whether there are more than were counted."""
+        return len(self._by_name) > MOST_FOUND
+
+    @cached_property
+    def _shelves(self) -> Shelves:
+        counts = Counter(self._by_name.values())
+        counts.update({each.pk: n for each, n in self._stock.rows if each.pk in self._whole})
+        return self._stock.with_counts(counts)
+
+    def count(self) -> int:
+        return MOST_FOUND if self.is_more else self._shelves.count
+
+    __len__ = count
+
+    def __getitem__(self, page: slice) -> QuerySet[Service]:
+        if self._sort or self._words.number is not None:
+            is_few = not (self.is_more or self._whole)
+            rows = self._services.filter(pk__in=self._by_name) if is_few else self._found
+            return in_order(rows, self._words, self._sort)[page]
+        if not self.is_more:
+            return Shelved(self._found, self._shelves)[page]
+        # What is found that often is soon found.
+        near = self._found.filter(category_id__in=self._stock.first(_STRETCH * page.stop))[page]
+        return near if len(near) == page.stop - page.start else self._found[page]
 
 
-def platforms() -> list[Platform]:
-    """The platforms that visible categories with something on sale name, in the table's order."""
-    sold = ServiceQuerySet(Service).on_sale().filter(category=OuterRef("pk"))
-    shown = Category.objects.filter(Exists(sold), is_visible=True)
-    named: set[str] = set()
-    for own_name, name in shown.values_list("own_name", "name"):
-        named |= named_in(own_name or name)
-    return [platform for platform in PLATFORMS if platform.key in named]
-
-
-def categories(limit: int) -> list[Category]:
-    """The first categories that have something on sale."""
-    sold = ServiceQuerySet(Service).on_sale().filter(category=OuterRef("pk"))
-    return list(Category.objects.filter(Exists(sold), is_visible=True)[:limit])
+def in_order(
+    services: QuerySet[Service], words: Words, sort: Sequence[str] = ()
+) -> QuerySet[Service]:
+    """The service whose number was typed, then the others in the order of `sort`, or the catalogue's."""
+    order = sort or Service._meta.ordering or ()
+    if words.number is None:
+        return services.order_by(*order)
+    is_it = Case(When(pk=words.number, then=Value(0)), default=Value(1))
+    return services.order_by(is_it, *order)

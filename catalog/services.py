@@ -1,6 +1,7 @@
 """What people make happen in the catalogue: the first provider, new prices, releasing services."""
 
 import logging
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -44,6 +45,7 @@ def ensure_first_provider() -> Provider | None:
     return provider
 
 
+@transaction.atomic
 def reprice(services: QuerySet[Service] | None = None, cause: Cause = NOBODY) -> int:
     """Make prices follow from cost and rules again; returns how many services changed.
 
@@ -52,26 +54,47 @@ def reprice(services: QuerySet[Service] | None = None, cause: Cause = NOBODY) ->
     """
     chosen = Service.objects.all() if services is None else services
     providers = set(chosen.order_by().values_list("provider_id", flat=True).distinct())
-    return sum(_reprice(provider_id, chosen, cause) for provider_id in sorted(providers))
-
-
-@transaction.atomic
-def _reprice(provider_id: int, chosen: QuerySet[Service], cause: Cause) -> int:
-    provider = Provider.objects.locked(provider_id)
     now = timezone.now()
-    found = list(repriced(read_stored(provider_id, chosen), terms_of(provider)))
-    rows = [
-        (change.known.pk, change.price_rate, change.facts.refusal, now)
-        for change in found
+    changed: list[tuple[int, history.Fields]] = []
+    for provider_id in sorted(providers):
+        changed += _reprice(provider_id, chosen, now)
+    history.write(changed, cause, at=now)
+    return len(changed)
+
+
+def _reprice(
+    provider_id: int, chosen: QuerySet[Service], now: datetime
+) -> list[tuple[int, history.Fields]]:
+    provider = Provider.objects.locked(provider_id)
+    terms = terms_of(provider)
+    found = [
+        (change.known.pk, change)
+        for change in repriced(read_stored(provider_id, chosen), terms)
         if change.known is not None
     ]
+    rows = [(pk, change.price_rate, change.facts.refusal, now) for pk, change in found]
     update_rows(Service, ["price_rate", "refusal", "changed_at"], rows)
-    history.write(
-        [(change.known.pk, history.fields_of(change)) for change in found if change.known],
-        cause,
-        at=now,
-    )
-    return len(rows)
+    return [(pk, history.fields_of(change)) for pk, change in found]
+
+
+def lock_providers(services: QuerySet[Service]) -> None:
+    """Keep syncs and others who change prices from these services' providers; in a transaction.
+
+    Everybody takes providers first, in this order, then services, then the audit log's end; whoever
+    edits several services in one transaction takes all of them before the first.
+    """
+    numbers = services.order_by().values_list("provider_id", flat=True).distinct()
+    providers = Provider.objects.select_for_update(no_key=True).filter(pk__in=list(numbers))
+    list(providers.order_by("pk").values_list("pk", flat=True))
+
+
+def forget_lists(services: QuerySet[Service]) -> None:
+    """Have the lists of these services' providers compared again, though they are no others.
+
+    Call it when a service is to follow its provider again in something it didn't.
+    """
+    providers = services.order_by().values("provider_id")
+    Provider.objects.filter(pk__in=providers).update(catalogue_sha256="", contents_sha256="")
 
 
 @transaction.atomic
@@ -81,6 +104,7 @@ def release(services: QuerySet[Service], actor: User | None) -> int:
     One that is not listed upstream stays held, so that its return still waits for someone, and so
     does one with a change that nobody has decided on.
     """
+    lock_providers(services)
     waiting = HeldChange.objects.filter(state=HeldChange.State.OPEN).values("service")
     held = services.filter(is_held=True, is_present=True).exclude(pk__in=waiting)
     chosen = list(held.order_by().values_list("pk", flat=True))

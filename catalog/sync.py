@@ -17,13 +17,12 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from catalog import history, holds
+from catalog import chained, history, holds
 from catalog.bulk import insert_rows, update_rows
-from catalog.compare import Change, Kept, Stored, changes, is_in_line, kept, vanished
+from catalog.compare import Change, Kept, Stored, changes, kept, vanished
 from catalog.models import Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
-from upstream import parse
 from upstream.answers import Balance
 from upstream.errors import NotSent, Rejected, UpstreamError
 from wallet.money import LIMIT
@@ -44,9 +43,14 @@ def noop(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A list, or None for `listed` when it is the one that was applied last."""
+    """A list and its fingerprints; None for `listed` when it says what the last one said.
+
+    `fingerprint` is that of the bytes. `contents` is that of what they say, and empty when the
+    bytes themselves were known.
+    """
 
     fingerprint: str
+    contents: str
     listed: Judged | None
 
 
@@ -57,7 +61,9 @@ class ListRefused(Exception):
 def sync_all(*, report: Report = noop) -> list[SyncRun]:
     """Sync every enabled provider, one after the other; one that fails doesn't stop the others."""
     enabled = Provider.objects.filter(is_enabled=True)
-    return [sync_provider(provider, report=report) for provider in enabled]
+    runs = [sync_provider(provider, report=report) for provider in enabled]
+    chained.record_runs()
+    return runs
 
 
 def sync_provider(
@@ -107,16 +113,24 @@ def _sync(
     listed = fetched.listed
     run.outcome = SyncRun.Outcome.UNCHANGED
     if listed is None:
+        _note_read(provider, fetched)
         return
     report(_("%(count)s services listed") % {"count": len(listed.facts)})
     _note_refused(run, listed)
     if not listed.facts:
         raise ListRefused(_("The list is empty."))
-    # Most lists bring nothing new, and finding that out needs no lock.
-    if not is_in_line(read_stored(provider.pk), listed, terms_of(provider)):
-        _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
-    Provider.objects.filter(pk=provider.pk).update(catalogue_sha256=fetched.fingerprint)
-    provider.catalogue_sha256 = fetched.fingerprint
+    _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
+    _note_read(provider, fetched)
+
+
+def _note_read(provider: Provider, fetched: Fetched) -> None:
+    """Remember a list that was applied, or that says the same as one that was."""
+    if fetched.fingerprint == provider.catalogue_sha256:
+        return
+    # Somebody may have asked for a new comparison meanwhile (`services.forget_lists`).
+    unmoved = Provider.objects.filter(pk=provider.pk, catalogue_sha256=provider.catalogue_sha256)
+    provider.catalogue_sha256, provider.contents_sha256 = fetched.fingerprint, fetched.contents
+    unmoved.update(catalogue_sha256=fetched.fingerprint, contents_sha256=fetched.contents)
 
 
 def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
@@ -124,16 +138,24 @@ def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
 
     The list that was applied last isn't read again, save `even_if_known`.
     """
+    known = {provider.catalogue_sha256, provider.contents_sha256} - {""}
+    premises = _premises(provider)
+    found: list[str] = []
+
+    def is_known(content: bytes) -> bool:
+        digest = hashlib.sha256(premises)
+        digest.update(content)
+        found.append(digest.hexdigest())
+        return found[-1] in known and not even_if_known
+
     with provider.client(rules={}) as client:
-        body = client.services_body()
-    fingerprint = _fingerprint(provider, body)
-    if fingerprint == provider.catalogue_sha256 and not even_if_known:
-        return Fetched(fingerprint, None)
-    return Fetched(fingerprint, judge_all(parse.catalogue(body)))
+        catalogue = client.services_if_new(is_known)
+    fingerprint, contents = (*found, "")[:2]
+    return Fetched(fingerprint, contents, None if catalogue is None else judge_all(catalogue))
 
 
-def _fingerprint(provider: Provider, body: bytes) -> str:
-    """What the stored catalogue follows from, apart from what `reprice` takes care of."""
+def _premises(provider: Provider) -> bytes:
+    """What the stored catalogue follows from beside the list and what `reprice` takes care of."""
     terms = terms_of(provider)
     limits = terms.thresholds
     numbers = (
@@ -145,8 +167,7 @@ def _fingerprint(provider: Provider, body: bytes) -> str:
     )
     plain = (None if number is None else number.normalize() for number in numbers)
     flags = (limits.retyped, limits.renamed, limits.below_cost, *sorted(terms.kept))
-    prefix = " ".join(str(value) for value in (RULES, *plain, *flags))
-    return hashlib.sha256(prefix.encode() + b"\n" + body).hexdigest()
+    return " ".join(str(value) for value in (RULES, *plain, *flags)).encode() + b"\n"
 
 
 def _note_refused(run: SyncRun, listed: Judged) -> None:
@@ -158,7 +179,11 @@ def _note_refused(run: SyncRun, listed: Judged) -> None:
 def _apply(
     provider_id: int, run: SyncRun, listed: Judged, report: Report, *, accepts_short: bool
 ) -> None:
-    """Write the differences, in one transaction that holds the provider's row."""
+    """Write the differences, in one transaction that holds the provider's row.
+
+    A list that says what the last one said doesn't come here, so most that do have something to
+    write; what is compared has to be read under the lock.
+    """
     provider = Provider.objects.locked(provider_id)
     stored = read_stored(provider_id)
     terms = terms_of(provider)
@@ -176,7 +201,7 @@ def _apply(
     _count(run, found, listed)
     run.vanished, run.held = len(gone), len(held)
     if not (found or gone or held):
-        return  # another sync, for which we waited, has done it all
+        return  # what is new is nothing that we keep, or another sync was faster
     run.outcome = SyncRun.Outcome.APPLIED
     run.finished_at = timezone.now()
     run.save(force_insert=True)

@@ -6,23 +6,25 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.requests import CustomerRequest, PageRequest
-from catalog.models import Favourite, Service
+from catalog.models import Favourite
 from catalog.platforms import BY_KEY
 from catalog.rates import for_customer, priced
-from catalog.search import categories, on_sale, platforms, search
+from catalog.search import Found, in_order, words_of
+from catalog.shelves import Counted, Shelved, Shelves, for_platform, on_sale, shelves
 from wallet.paging import PAGE_SIZE, key
 
 # A select of more would weigh more than the rest of the page; the search finds the others.
 MOST_CATEGORIES = 150
 MOST_FAVOURITES = 200
-_SORTS = {"price": ["price_rate", "pk"], "-price": ["-price_rate", "pk"]}
+# As the index `service_sold_by_price` has them, read forwards and backwards.
+_SORTS = {"price": ("price_rate", "pk"), "-price": ("-price_rate", "-pk")}
 
 
 @require_GET
@@ -31,19 +33,18 @@ def services(request: PageRequest) -> HttpResponse:
     if not (request.user.is_authenticated or settings.PUBLIC_CATALOG):
         return redirect_to_login(request.get_full_path())
     favourites = _favourites(request)
-    found = _found(request, favourites)
-    sort = request.GET.get("sort", "")
-    if sort in _SORTS:
-        found = found.order_by(*_SORTS[sort])
-    page = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    sort, stock = request.GET.get("sort", ""), shelves()
+    arranged = _arranged(request, favourites, stock)
+    page = Paginator(arranged, PAGE_SIZE).get_page(request.GET.get("page"))
     page.object_list = priced(page.object_list, request.user.pk)
     context: dict[str, Any] = {
         "page": page,
+        "is_more": isinstance(arranged, Found) and arranged.is_more,
         "text": request.GET.get("q", ""),
         "category": key(request.GET.get("category")),
-        "categories": categories(MOST_CATEGORIES),
+        "categories": stock.categories[:MOST_CATEGORIES],
         "platform": request.GET.get("platform", ""),
-        "platforms": platforms(),
+        "platforms": stock.platforms,
         "favourites": favourites,
         "only_favourites": "favourites" in request.GET,
         "sort": sort if sort in _SORTS else "",
@@ -52,13 +53,26 @@ def services(request: PageRequest) -> HttpResponse:
     return render(request, "catalog/services.html", context)
 
 
-def _found(request: PageRequest, favourites: set[int]) -> QuerySet[Service]:
-    platform = BY_KEY.get(request.GET.get("platform", ""))
-    text, category = request.GET.get("q", ""), key(request.GET.get("category"))
-    found = search(text, category, platform)
+def _arranged(request: PageRequest, favourites: set[int], stock: Shelves) -> Any:
+    """What a paginator cuts: as found by words, by price, or else by shelves."""
+    among, category = Q(), key(request.GET.get("category"))
+    if category is not None:
+        among, stock = Q(category_id=category), stock.of(category)
+    if platform := BY_KEY.get(request.GET.get("platform", "")):
+        named, stock = for_platform(platform, stock)
+        among &= named
+    services = on_sale().filter(among)
     if request.user.is_authenticated:
-        found = for_customer(found, request.user.pk)
-    return found.filter(pk__in=favourites) if "favourites" in request.GET else found
+        services = for_customer(services, request.user.pk)
+    words, sort = words_of(request.GET.get("q", "")), _SORTS.get(request.GET.get("sort", ""), ())
+    if "favourites" in request.GET:
+        mine = services.filter(words.condition(stock), pk__in=favourites)
+        return in_order(mine, words, sort)
+    if words:
+        return Found(services, words, stock, among=among, sort=sort)
+    if sort:
+        return Counted(services.order_by(*sort), stock.count)
+    return Shelved(services, stock)
 
 
 def _favourites(request: PageRequest) -> set[int]:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,11 +12,14 @@ from django.contrib.auth.models import Permission
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import User
-from catalog.admin import margin_percent, masked
+from catalog.admin.providers import masked
+from catalog.admin.services import margin_percent
 from catalog.models import Category, ErrorRule, Provider, Service, SyncRun
+from tests.crowds import multiply
 from upstream.simulator import Simulator
 
 ROW = {
@@ -214,6 +218,10 @@ def test_prices_are_edited_in_the_list(owner: Client, service: Service) -> None:
     service.refresh_from_db()
     assert (service.price_rate, service.is_sold) == (Decimal("3.5"), False)
 
+    edit_list(owner, SERVICES, [{"id": service.pk, "markup_fixed": "0.25", "is_sold": "on"}])
+    service.refresh_from_db()
+    assert service.price_rate == Decimal("1.25")
+
 
 @pytest.mark.parametrize("pinned", ["0.5", "0", "-1"])
 def test_a_pinned_price_below_cost_is_refused_with_the_cost(
@@ -365,6 +373,10 @@ def test_the_margin_is_told_in_a_word_and_not_by_colour_alone(
         ("state=off", ["off"]),
         ("margin=pinned", ["held"]),
         ("margin=none", ["off"]),
+        ("margin=below", []),
+        ("changed=1", ["held", "vanished", "refused", "off"]),
+        ("changed=7", ["plain", "held", "vanished", "refused", "off"]),
+        ("changed=x", ["plain", "held", "vanished", "refused", "off"]),
         ("q=plain", ["plain"]),
         ("q=u-held", ["held"]),
         ("order_type=poll", ["vanished"]),
@@ -386,10 +398,38 @@ def test_services_are_found_by_state_margin_type_name_and_id(
             name=name, **{"cost_rate": 1, "price_rate": 2, **fields},
         )  # fmt: skip
     Service.objects.filter(pk=service.pk).delete()
+    long_ago = timezone.now() - timedelta(days=3)
+    Service.objects.filter(name="plain").update(changed_at=long_ago)
 
     found = owner.get(f"{SERVICES}?{query}").context["cl"].queryset
 
     assert sorted(each.name for each in found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("cost", "rate", "price", "margins"),
+    [
+        # 0.1 times 1.1 is a little more than 0.11 in a double, and 0.29 times 1.1 a little less.
+        ("0.1", "1.1", "0.11", ["none"]),
+        ("0.29", "1.1", "0.319", ["none"]),
+        ("0.29", "1.1", "0.3189999", ["none", "below"]),
+        ("0.29", "1.1", "0.32", []),
+        # Rounded up to the last digit of a rate, the cost reaches the price.
+        ("0.0000003", "1.1", "0.0000004", ["none"]),
+    ],
+)
+def test_a_margin_of_nothing_is_found_to_the_last_digit(
+    owner: Client, service: Service, cost: str, rate: str, price: str, margins: list[str]
+) -> None:
+    Service.objects.update(cost_rate=Decimal(cost), price_rate=Decimal(price))
+    Provider.objects.update(exchange_rate=Decimal(rate))
+
+    found = [
+        margin
+        for margin in ("none", "below")
+        if owner.get(f"{SERVICES}?margin={margin}").context["cl"].queryset.exists()
+    ]
+    assert found == margins
 
 
 def test_an_error_text_is_stored_as_it_is_looked_up(owner: Client, provider: Provider) -> None:
@@ -424,18 +464,15 @@ def test_the_service_list_stays_light_with_twenty_thousand_services(
     categories = Category.objects.bulk_create(
         Category(name=f"Category {number} with a rather long name") for number in range(400)
     )
-    Service.objects.bulk_create(
-        (
-            Service(
-                provider=service.provider, category=categories[number % 400], type="Default",
-                upstream_id=f"b{number}", order_type="default", cost_rate=1, price_rate=2,
-                name=f"{number} Instagram followers, real and active, 30 days refill, 10K a day",
-                min_quantity=10, max_quantity=100_000,
-            )
-            for number in range(20_000)
-        ),
-        batch_size=500,
+    multiply(
+        service, 20_000,
+        {
+            "upstream_id": "'b' || n", "category_id": f"{categories[0].pk} + n % 400",
+            "name": "n || ' Instagram followers, real and active, 30 days refill, 10K a day'",
+            "max_quantity": "100000",
+        },
     )  # fmt: skip
+    owner.get("/healthz")  # notes in the session that staff were here, once a minute
     for query in ("", "?state=on_sale", "?q=followers", f"?category__id__exact={categories[3].pk}"):
         with django_assert_max_num_queries(20):
             answer = owner.get(f"{SERVICES}{query}")

@@ -93,3 +93,18 @@ def test_a_row_that_was_moved_since_it_was_read_is_left_alone(service: Service) 
     assert written == {service.pk}
     assert Service.objects.get(pk=service.pk).type == "Package"
     assert Service.objects.get(pk=other.pk).name == "Likes"
+
+
+def test_what_a_column_encrypts_is_encrypted_here_too(provider: Provider) -> None:
+    columns = ["name", "url", "api_key"]
+    insert_rows(Provider, columns, [["Other", "https://x.example", "secret-of-this-test"]])
+    update_rows(Provider, ["api_key"], [(provider.pk, "another-secret")])
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT api_key FROM catalog_provider")
+        stored = " ".join(key for (key,) in cursor.fetchall())
+    assert "secret" not in stored
+    assert sorted(Provider.objects.values_list("api_key", flat=True)) == [
+        "another-secret",
+        "secret-of-this-test",
+    ]

@@ -1,5 +1,6 @@
 """Changes beyond a threshold: shown before a sync, held by it, decided by people."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -7,11 +8,12 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
+from catalog import history
 from catalog.compare import is_alike
 from catalog.models import HeldChange, Provider, Service, ServiceChange, SyncRun
 from catalog.sync import sync_provider
 from catalog.tests.panel import Panel, row, sample
-from catalog.tests.test_admin import act, page, text
+from catalog.tests.test_admin import PROVIDER, SERVICES, act, page, text
 
 D = Decimal
 HELD = "/admin/catalog/heldchange/"
@@ -220,7 +222,10 @@ def test_the_preview_writes_nothing_and_the_sync_then_writes_what_it_showed(
     assert "cost rate: 1 → 1.2" in text(shown)
     assert found.is_short
 
-    act(owner, careful, "sync_now", expected=found.fingerprint, accepts_short="on")
+    button = re.search(r'action="([^"]*sync_now[^"]*)"(.*?)</form>', text(shown), re.DOTALL)
+    assert button
+    posted = dict(re.findall(r'name="(\w+)" value="([^"]*)"', button[2]))
+    assert owner.post(button[1], posted).status_code == 302
     for each in found.rows:
         service = Service.objects.get(upstream_id=each.upstream_id)
         assert service.is_present is (each.what != "gone")
@@ -301,3 +306,94 @@ def test_a_held_change_s_page_opens(owner: Client, careful: Provider, panel: Pan
     again()
 
     assert "cost rises too much" in text(owner.get(page(HeldChange.objects.get())))
+
+
+def configured(owner: Client, provider: Provider, **form: str) -> None:
+    """Save the provider's page with these fields; boxes that are not named are not ticked."""
+    answer = owner.post(page(provider), {**PROVIDER, "url": provider.url, **form})
+    assert answer.status_code == 302, answer.context["errors"]
+
+
+@pytest.mark.parametrize(
+    ("form", "changed", "label"),
+    [
+        ({"hold_cost_up": "20"}, {"rate": "1.21"}, "cost rises too much"),
+        ({"hold_cost_up": "20"}, {"rate": "1.2"}, ""),
+        ({"hold_cost_up": ""}, {"rate": "100"}, ""),
+        ({"hold_below_cost": "on"}, {"rate": "1.2"}, "the pinned price falls below cost"),
+        ({"hold_below_cost": "on"}, {"rate": "1.1"}, ""),
+        ({}, {"rate": "1.2"}, ""),
+        ({"hold_retyped": "on"}, {"type": "Package"}, "the type changes"),
+        ({}, {"type": "Package"}, ""),
+        ({"hold_renamed": "on"}, {"name": "Pinterest board saves, gradual"}, "the name is another one"),
+        ({}, {"name": "Pinterest board saves, gradual"}, ""),
+    ],
+)  # fmt: skip
+def test_each_threshold_is_set_previewed_held_and_accepted_on_the_admins_pages(
+    owner: Client,
+    careful: Provider,
+    panel: Panel,
+    form: dict[str, str],
+    changed: dict[str, Any],
+    label: str,
+) -> None:
+    """What the preview names as held is held, and what it shows as written is written."""
+    configured(owner, careful, **form)
+    pinned = {"is_sold": "on", "pinned_rate": "1.1" if "rate" in changed else ""}
+    assert owner.post(page(first()), pinned).status_code == 302
+    panel.lists([row(1, **changed), row(2)])
+    preview = page(careful, "preview_sync")
+    found = next(each for each in owner.post(preview).context["found"].rows)
+    assert (found.what, ", ".join(found.reasons)) == ("held" if label else "changed", label)
+
+    said = text(act(owner, careful, "sync_now"))
+
+    assert f"{int(bool(label))} held" in said
+    assert first().is_held is bool(label)
+    if label:
+        assert first().price_rate == (D("1.1") if "rate" in changed else D("1.5"))
+        waiting = text(owner.get(f"{HELD}?state__exact=open"))
+        assert label in waiting
+        decide(owner, "accept")
+    service = first()
+    assert (service.price_rate, service.is_held) == (found.price, False)
+    for name, (_before, after) in found.fields.items():
+        if name != "category":
+            assert history.plain(getattr(service, name)) == after
+
+
+def test_how_much_may_vanish_is_set_on_the_providers_page_and_may_be_overruled(
+    owner: Client, careful: Provider, panel: Panel
+) -> None:
+    panel.lists(row(number) for number in range(1, 11))
+    act(owner, careful, "sync_now")
+    configured(owner, careful, hold_vanishing="10")
+    panel.lists(row(number) for number in range(1, 9))
+
+    assert owner.post(page(careful, "preview_sync")).context["found"].is_short
+    assert "Only 8 of 10 services" in text(act(owner, careful, "sync_now"))
+    assert not Service.objects.filter(is_present=False).exists()
+
+    assert "2 vanished" in text(act(owner, careful, "sync_now", accepts_short="on"))
+    panel.lists(row(number) for number in range(1, 8))
+    configured(owner, careful, hold_vanishing="20")
+    assert "1 vanished" in text(act(owner, careful, "sync_now"))
+
+
+def test_what_comes_back_waits_on_the_service_list_until_it_is_released(
+    owner: Client, careful: Provider, panel: Panel
+) -> None:
+    panel.lists([row(2)])
+    act(owner, careful, "sync_now", accepts_short="on")
+    vanished = owner.get(f"{SERVICES}?state=vanished").context["cl"].result_list
+    assert [each.upstream_id for each in vanished] == ["1"]
+    panel.lists([row(1), row(2)])
+    assert owner.post(page(careful, "preview_sync")).context["found"].rows[0].what == "returned"
+    act(owner, careful, "sync_now")
+
+    assert [each.pk for each in owner.get(f"{SERVICES}?state=held").context["cl"].result_list] == [
+        first().pk
+    ]
+    form = {"action": "release_held", "_selected_action": [first().pk], "confirmed": "yes"}
+    owner.post(SERVICES, form)
+    assert (first().is_held, first().is_present) == (False, True)

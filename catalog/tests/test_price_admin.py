@@ -6,15 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from catalog import history
 from catalog.models import (
     BulkChange,
@@ -241,10 +239,24 @@ def test_a_service_moved_to_another_category_gets_its_rules(
 ) -> None:
     dear = Category.objects.create(name="Dear", markup_percent=300)
 
-    applied(owner, plan(owner, "move", service, category=str(dear.pk)))
+    bulk = plan(owner, "move", service, category=str(dear.pk))
+    assert "category: Followers → Dear" in text(owner.get(page(bulk)))
+    applied(owner, bulk)
+    assert "category: Followers → Dear" in text(owner.get(page(service)))
 
     service.refresh_from_db()
     assert (service.category, service.keeps_category, service.price_rate) == (dear, True, 4)
+
+
+def test_an_undone_move_has_the_list_compared_again(owner: Client, service: Service) -> None:
+    dear = Category.objects.create(name="Dear")
+    bulk = plan(owner, "move", service, category=str(dear.pk))
+    applied(owner, bulk)
+    Provider.objects.update(catalogue_sha256="of bytes", contents_sha256="of contents")
+
+    act(owner, bulk, "undo")
+
+    assert Provider.objects.filter(catalogue_sha256="", contents_sha256="").exists()
 
 
 def test_a_row_that_changed_since_the_preview_is_left_out_and_named(
@@ -297,81 +309,23 @@ def test_a_plan_without_what_it_needs_is_asked_for_it(
     assert not BulkChange.objects.exists()
 
 
+def test_the_list_of_bulk_changes_counts_rows_without_reading_them(
+    owner: Client, service: Service
+) -> None:
+    bulk = plan(owner, "markup", service, another(service), number="80")
+    with CaptureQueriesContext(connection) as queries:
+        answer = owner.get("/admin/catalog/bulkchange/")
+
+    assert [each.rows_in_it for each in answer.context["cl"].result_list] == [2]
+    assert not [one for one in queries if '"catalog_bulkchange"."rows",' in one["sql"]]
+    assert "<td" in text(owner.get(page(bulk)))
+
+
 def test_a_price_below_cost_is_no_plan(owner: Client, service: Service) -> None:
     bulk = plan(owner, "pin", service, number="0.5")
 
     assert bulk.rows == []
     assert "below the cost of 1" in text(owner.get(page(bulk)))
-
-
-def lines(answer: Any) -> list[str]:
-    return b"".join(answer.streaming_content).decode().splitlines()
-
-
-def bring(owner: Client, body: str) -> Any:
-    file = SimpleUploadedFile("prices.csv", body.encode(), "text/csv")
-    return owner.post(reverse("admin:catalog_service_import_list"), {"file": file})
-
-
-def test_the_exported_list_comes_back_as_a_plan_of_what_was_edited(
-    owner: Client, service: Service
-) -> None:
-    Service.objects.update(name="=cmd|' /C calc'!A0")
-    exported = lines(owner.get(reverse("admin:catalog_service_export_list")))
-    assert exported[1].endswith(",1,2,,,,,,yes")
-    assert ",'=cmd" in exported[1]
-
-    edited = [exported[0], exported[1].replace(",1,2,,,,,,yes", ",1,2,2.5,,,,,no")]
-    answer = bring(owner, "\n".join(edited))
-
-    bulk = BulkChange.objects.get()
-    assert answer["Location"] == page(bulk)
-    assert bulk.rows[0][2:] == [
-        {"pinned_rate": [None, "2.5"], "is_sold": [True, False]}, "2", "2.5",
-    ]  # fmt: skip
-    assert Service.objects.get().pinned_rate is None
-    applied(owner, bulk)
-    assert Service.objects.get().price_rate == D("2.5")
-
-
-def test_an_unchanged_file_changes_nothing(owner: Client, service: Service) -> None:
-    exported = lines(owner.get(reverse("admin:catalog_service_export_list")))
-    bring(owner, "\n".join(exported))
-
-    assert BulkChange.objects.get().rows == []
-
-
-def test_rows_that_make_no_sense_are_named_and_the_others_planned(
-    owner: Client, service: Service
-) -> None:
-    body = [
-        "id;pinned_price;sold", f"{service.pk};1,5;yes", "abc;1;yes", "7;1", f"{service.pk};3;no",
-        f"{service.pk};4;no", "999;1;yes", "8;;perhaps", "9;0.00000001;no",
-    ]  # fmt: skip
-    bring(owner, "\n".join(body))
-
-    bulk = BulkChange.objects.get()
-    assert [row[0] for row in bulk.rows] == [service.pk]
-    assert bulk.problems == [
-        ["line 2", "1,5 in pinned_price is not a number."],
-        ["line 3", "This line doesn't have the columns of the first."],
-        ["line 4", "This line doesn't have the columns of the first."],
-        ["line 6", "This service is in the file twice."],
-        ["line 8", "Write yes or no in the column sold."],
-        ["line 9", "0.00000001 in pinned_price has too many decimals."],
-        ["999", "There is no such service."],
-    ]
-
-
-@pytest.mark.parametrize("body", [b"", b"name,price\n1,2\n", b"\xff\xfe\x00i", b"id,cost\n1,2"])
-def test_a_file_that_is_no_price_list_is_refused(
-    owner: Client, service: Service, body: bytes
-) -> None:
-    file = SimpleUploadedFile("prices.csv", body or b" ", "text/csv")
-    answer = owner.post(reverse("admin:catalog_service_import_list"), {"file": file})
-
-    assert answer.context["form"].errors["file"]
-    assert not BulkChange.objects.exists()
 
 
 def test_a_discount_and_an_own_price_are_what_one_customer_pays(
@@ -454,3 +408,75 @@ def test_customers_with_the_same_prices_share_a_prepared_list(
 
     CustomerPrice.objects.create(customer=customer, service=service, rate=D("1.1"))
     assert price_list_key(customer.pk) == f"customer-{customer.pk}"
+
+
+def test_a_plan_of_many_services_asks_no_more_than_one_of_few(
+    owner: Client, service: Service, staff: User
+) -> None:
+    """The site's rule and a category's are looked up once, however many services they price."""
+    dear = Category.objects.create(name="Dear", markup_percent=300)
+    services = [service, *(another(service) for _ in range(30))]
+    counts = []
+    for chosen in (services[:2], services):
+        with CaptureQueriesContext(connection) as planning:
+            bulk = plan(owner, "move", *chosen, category=str(dear.pk))
+        with CaptureQueriesContext(connection) as applying:
+            applied(owner, bulk)
+        act(owner, bulk, "undo")
+        counts.append((len(planning), len(applying)))
+
+    assert counts[0] == counts[1]
+
+
+def test_the_customers_prices_are_listed_without_a_query_for_each(
+    owner: Client, customer: User, service: Service
+) -> None:
+    counts = []
+    for _ in range(2):
+        for one in (another(service) for _ in range(5)):
+            CustomerPrice.objects.create(customer=customer, service=one, rate=2)
+        with CaptureQueriesContext(connection) as queries:
+            assert "fine" in text(owner.get("/admin/catalog/customerprice/"))
+        counts.append(len(queries))
+
+    assert counts[1] <= counts[0]
+
+
+@pytest.mark.parametrize("layer", ["siterules", "category"])
+def test_a_rules_preview_writes_nothing_and_saving_then_writes_what_it_showed(
+    owner: Client, service: Service, layer: str
+) -> None:
+    Service.objects.update(price_rate=D("1.5"))
+    pinned = another(service, pinned_rate=D(3), price_rate=D(3))
+    dear = another(service, cost_rate=D(2), price_rate=D("3.1"), name="<b>Dear</b>")
+    address = "/admin/catalog/siterules/" if layer == "siterules" else page(service.category)
+    typed = {"markup_percent": "90", "position": "0", "is_visible": "on"}
+    before = list(Service.objects.order_by("pk").values())
+    entries = AuditEntry.objects.count()
+    assert "Preview prices" in text(owner.get(address))
+
+    shown = owner.post(address, {**typed, f"catalog_{layer}_preview_prices": ""})
+
+    rows = shown.context["table"]["rows"]
+    assert [row[1:] for row in rows] == [["1.5", "1.9", D("26.7")], ["3.1", "3.8", D("22.6")]]
+    assert "2 prices would change. Nothing is written yet." in text(shown)
+    assert "&lt;b&gt;Dear" in text(shown)
+    assert list(Service.objects.order_by("pk").values()) == before
+    assert not SiteRules.objects.exists()
+    assert (AuditEntry.objects.count(), ServiceChange.objects.count()) == (entries, 0)
+    assert "successfully" not in text(shown) + text(owner.get("/admin/"))
+
+    saved = dict(shown.context["typed"])
+    assert owner.post(address, {**saved, "_save": "1"}).status_code == 302
+    prices = Service.objects.in_bulk([service.pk, dear.pk, pinned.pk])
+    assert prices[service.pk].price_rate == D("1.9")
+    assert (prices[dear.pk].price_rate, prices[pinned.pk].price_rate) == (D("3.8"), 3)
+
+
+def test_a_preview_of_a_rule_that_is_wrong_says_so(owner: Client, service: Service) -> None:
+    answer = owner.post(
+        "/admin/catalog/siterules/", {"margin_min": "100", "catalog_siterules_preview_prices": ""}
+    )
+
+    assert "margin_min" in answer.context["adminform"].form.errors
+    assert not SiteRules.objects.exists()

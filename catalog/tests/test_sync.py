@@ -8,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from catalog.models import Category, Provider, Service, SyncRun
+from catalog.services import forget_lists
 from catalog.sync import sync_all, sync_provider
 from catalog.tests.panel import Panel, listening, row
 
@@ -84,6 +85,98 @@ def test_the_same_list_in_other_words_writes_nothing(provider: Provider, panel: 
     assert len(queries) <= 3
     assert writes(queries) == []
     assert state() == before
+
+
+def reads(queries: CaptureQueriesContext) -> bool:
+    """Whether any service was looked at."""
+    return any('"catalog_service"' in query["sql"] for query in queries)
+
+
+def test_a_list_in_another_order_is_known_without_looking_at_a_service(
+    provider: Provider, panel: Panel
+) -> None:
+    rows = [row(at, average_time=at) for at in (1, 2, 3)]
+    panel.lists(rows)
+    sync_provider(provider)
+    panel.lists([row(at) for at in (3, 1, 2)])
+
+    for most in (4, 3):  # the second time its bytes are known too
+        with CaptureQueriesContext(connection) as queries:
+            run = sync_provider(Provider.objects.get())
+        assert run.outcome == Outcome.UNCHANGED
+        assert len(queries) == most
+        assert not reads(queries)
+    panel.lists([*rows[:2], row(3, rate="1.01")])
+    assert sync_provider(Provider.objects.get()).changed == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"exchange_rate": Decimal(2)},
+        {"markup_percent": Decimal(7)},
+        {"sync_names": False},
+        {"hold_cost_up": Decimal(3)},
+        {"hold_vanishing": Decimal(3)},
+        {"hold_renamed": True},
+    ],
+)
+def test_what_a_list_is_judged_by_is_part_of_knowing_it(
+    provider: Provider, panel: Panel, changed: dict[str, Any]
+) -> None:
+    panel.lists([row(1), row(2)])
+    sync_provider(provider)
+    Provider.objects.update(**changed)
+
+    for rows in ([row(1), row(2)], [row(2), row(1)]):
+        Provider.objects.update(catalogue_sha256=provider.catalogue_sha256)
+        panel.lists(rows)
+        with CaptureQueriesContext(connection) as queries:
+            sync_provider(Provider.objects.get())
+        assert reads(queries)
+        Provider.objects.update(contents_sha256=provider.contents_sha256)
+
+
+def test_a_list_that_was_not_applied_is_not_known(provider: Provider, panel: Panel) -> None:
+    panel.lists([row(at) for at in range(1, 11)])
+    sync_provider(provider)
+    panel.lists([row(1), row(2)])
+    assert sync_provider(Provider.objects.get()).outcome == Outcome.REFUSED
+    panel.lists([row(2), row(1)])
+    assert sync_provider(Provider.objects.get()).outcome == Outcome.REFUSED
+
+    assert sync_provider(Provider.objects.get(), accepts_short=True).vanished == 8
+
+
+def test_a_service_that_follows_its_provider_again_does_so_at_the_next_sync(
+    provider: Provider, panel: Panel
+) -> None:
+    panel.lists([row(1), row(2)])
+    sync_provider(provider)
+    own = Category.objects.create(name="Own")
+    mine = Service.objects.filter(upstream_id="1")
+    mine.update(category=own, keeps_category=True)
+    assert sync_provider(Provider.objects.get()).outcome == Outcome.UNCHANGED
+    assert mine.get().category == own
+
+    mine.update(keeps_category=False)
+    forget_lists(mine)
+
+    assert sync_provider(Provider.objects.get()).changed == 1
+    assert mine.get().category.name == "Followers"
+
+
+def test_who_asks_for_a_comparison_while_a_list_is_written_is_heard(
+    provider: Provider, panel: Panel
+) -> None:
+    panel.lists([row(1), row(2)])
+    sync_provider(provider)
+    panel.lists([row(1), row(2, rate="1.01")])
+    current = Provider.objects.get()
+
+    sync_provider(current, report=lambda _: forget_lists(Service.objects.all()))
+
+    assert Provider.objects.get().catalogue_sha256 == ""
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,16 @@
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.test.utils import CaptureQueriesContext
 
 from catalog.models import Category, Provider, Service, ServiceChange
 from catalog.services import reprice
 from catalog.sync import sync_provider
 from catalog.tests.panel import Panel, row
-from catalog.tests.test_sync import Outcome, state, writes
+from catalog.tests.test_sync import Outcome, state
 
 MANY = 10_000
 
@@ -20,20 +19,25 @@ def many(count: int = MANY) -> list[dict[str, Any]]:
     return [row(at, category=f"Category {at % 300}") for at in range(1, count + 1)]
 
 
-def sync_counting(
-    provider: Provider, panel: Panel, rows: Iterable[Mapping[str, Any]]
-) -> CaptureQueriesContext:
+def sync_counting(provider: Provider, panel: Panel, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Sync, and return what the database was asked."""
+    asked: list[str] = []
+
+    def note(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        asked.append(sql)
+        return execute(sql, *rest)
+
     panel.lists(rows)
-    with CaptureQueriesContext(connection) as queries:
+    # Django's own capturing writes every one of the values into the text.
+    with connection.execute_wrapper(note):
         run = sync_provider(provider)
     assert run.outcome in {Outcome.APPLIED, Outcome.UNCHANGED}
-    return queries
+    return asked
 
 
-def statements(queries: CaptureQueriesContext) -> list[str]:
+def statements(asked: Iterable[str]) -> list[str]:
     """What was asked of the tables; where the transaction begins and ends doesn't count."""
-    found = [str(query["sql"]) for query in queries.captured_queries]
-    return [sql for sql in found if "SAVEPOINT" not in sql]
+    return [sql for sql in asked if "SAVEPOINT" not in sql]
 
 
 def test_ten_thousand_services_cost_a_handful_of_queries(provider: Provider, panel: Panel) -> None:
@@ -46,7 +50,7 @@ def test_ten_thousand_services_cost_a_handful_of_queries(provider: Provider, pan
     rows.reverse()
     same = sync_counting(provider, panel, rows)
     assert len(same) <= 3
-    assert writes(same) == []
+    assert not any("catalog_service" in sql and not sql.startswith("SELECT") for sql in same)
 
     before = state()
     for one in rows[:100]:

@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext as _
 
+from catalog import chained
 from catalog.models import Provider, SyncRun
 from catalog.services import ensure_first_provider
 from catalog.sync import sync_provider
@@ -29,6 +30,7 @@ class Command(BaseCommand):
             self._sync(provider, accepts_short=options["accept_short"])
             for provider in self._providers(options["provider"])
         ]
+        chained.record_runs()
         bad = [run for run in done if run.outcome in {run.Outcome.FAILED, run.Outcome.REFUSED}]
         if bad:
             names = ", ".join(str(run.provider) for run in bad)
