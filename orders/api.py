@@ -17,7 +17,8 @@ from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.keys import KeyRefused, TooManyRequests, authenticate, client_address
+from accounts.addresses import client_address
+from accounts.keys import KeyRefused, TooManyRequests, authenticate
 from accounts.models import ApiKey
 from orders import price_list
 from orders.api_add import add
@@ -155,7 +156,7 @@ def _ask_refill(key: ApiKey, order: Order) -> Json:
     try:
         return refill_number(request_refill(order_id=order.pk, actor=key.user).pk)
     except NotPossible as exc:
-        if not order.service.refill:
+        if not order.service.offers_refill:
             return _error(NO_REFILL)
         return _error(f"{NOT_REFILLABLE} {exc}")
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
+from accounts.keeping import delete_in_parts
 from accounts.models import ApiKey
 from catalog.models import Service
 from orders.api_fields import number_of
@@ -30,6 +31,7 @@ from orders.api_texts import (
 from orders.busy import Busy, is_lock_timeout
 from orders.errors import InvalidOrder, NotOnSale
 from orders.models import ApiAdd, Order
+from orders.offers import offer
 from orders.quotes import Filled, read_form
 from orders.services import place_order
 from orders.states import Status
@@ -118,7 +120,7 @@ def _first_order(call: _Call) -> int | None:
 
 
 def _place(call: _Call) -> Order:
-    service = _service(call.values.get("service", ""))
+    service = _service(call.key.user_id, call.values.get("service", ""))
     try:
         order = _order(call, service)
     except InvalidOrder as exc:
@@ -149,12 +151,13 @@ def _order(call: _Call, service: Service) -> Order:
         client_token=uuid.uuid4(),
         allow_duplicate=True,
         source=Order.Source.API,
+        is_offer=True,
     )
 
 
-def _service(text: str) -> Service:
+def _service(customer_id: int, text: str) -> Service:
     pk = number_of(text)
-    found = None if pk is None else Service.objects.filter(pk=pk).first()
+    found = None if pk is None else offer(customer_id, pk)
     if found is None:
         raise Refused(BAD_SERVICE)
     return found
@@ -176,4 +179,5 @@ def _is_repeated(key: ApiKey, service: Service, filled: Filled) -> bool:
 def forget_old() -> int:
     """Delete what no repeated call is compared with any more; how many rows."""
     forgotten = max(REPLAYED_FOR, timedelta(seconds=settings.API_DUPLICATE_SECONDS))
-    return ApiAdd.objects.filter(created_at__lt=timezone.now() - forgotten).delete()[0]
+    old = ApiAdd.objects.filter(created_at__lt=timezone.now() - forgotten)
+    return delete_in_parts(old, most=None)

@@ -32,6 +32,7 @@ WORDS = {
 }
 # What we know no more of than that it was asked for is pending.
 REFILL_WORDS = {
+    RequestState.ASKED: "Pending",
     RequestState.QUEUED: "Pending",
     RequestState.SENDING: "Pending",
     RequestState.UNKNOWN: "Pending",

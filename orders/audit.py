@@ -20,9 +20,9 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
 from orders.decisions import FOLLOWED, Shape, partial_refund, shape_of
-from orders.following import GIVE_UP_AFTER
 from orders.models import Order
 from orders.money import lock_order
+from orders.pacing import GIVE_UP_AFTER
 from orders.states import LEASED, OPEN, Dispatch, Status
 from wallet.models import Account, Entry
 from wallet.money import ZERO

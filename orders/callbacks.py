@@ -27,12 +27,14 @@ from django.db.models import Max, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.keeping import delete_in_parts
 from accounts.models import User
 from orders.api_status import describe_all
 from orders.models import Callback, Delivery, Event, EventMark, Order
 from orders.states import Status
 from upstream.errors import UpstreamError
-from upstream.transport import Answer, Timeouts, Transport
+from upstream.exchange import Timeouts
+from upstream.transport import Answer, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -285,4 +287,4 @@ def forget_old() -> int:
     """
     old = Delivery.objects.filter(created_at__lt=timezone.now() - KEPT_FOR)
     finished = old.exclude(state=Delivery.State.WAITING).filter(order__finished_at__isnull=False)
-    return finished.delete()[0]
+    return delete_in_parts(finished, most=None)

@@ -9,17 +9,18 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from catalog.models import Provider
 from catalog.pricing import is_loss, site_cost
-from orders import gates
+from orders import gates, statements
 from orders.models import Attempt, Order
 from orders.states import Dispatch, Outcome
 from orders.timeline import Code, record
@@ -33,6 +34,12 @@ ASIDE = timedelta(seconds=5)
 # An order that would be sent at a loss; it is looked at again this often.
 LOSS = "loss"
 LOSS_RECHECK = timedelta(minutes=15)
+# What of an order and its service a claim needs; a third of the columns, and of the time.
+_NEEDED = (
+    "service_id", "link", "parameters", "quantity", "client_token", "price_rate", "may_lose",
+    "attempt_no", "waiting_for", "service__upstream_id", "service__cost_rate",
+    "service__listed_cost_rate",
+)  # fmt: skip
 # How far a worker looks down the queue past orders that stand aside.
 _LOOK_AHEAD = 50
 
@@ -49,7 +56,8 @@ class AlreadyOut(Abort):
 class Claim:
     """One worker's right to one attempt at sending one order.
 
-    `gate_was_clean` says that a good answer needs no change of the provider's gate.
+    `gate_was_clean` says that a good answer needs no change of the provider's gate,
+    `has_error_rules` whether the provider has error texts of its own.
     """
 
     order_id: int
@@ -61,6 +69,7 @@ class Claim:
     parameters: dict[str, str]
     waited_for: str
     gate_was_clean: bool
+    has_error_rules: bool = True
 
 
 def send_lease() -> timedelta:
@@ -71,74 +80,87 @@ def send_lease() -> timedelta:
 @transaction.atomic
 def claim(order_id: int) -> Claim | None:
     """Claim this order if it is due and its provider takes orders now."""
-    row = Order.objects.filter(pk=order_id, dispatch=Dispatch.QUEUED)
-    provider_id = row.values_list("provider_id", flat=True).first()
+    provider_id = statements.provider_waited_for(order_id)
     if provider_id is None:
         return None
     held = gates.lock_gate(provider_id)
     busy = gates.in_flight(provider_id)
-    view = gates.view_of(held.gate)
-    order = _due().filter(pk=order_id).first()
+    order = _due(provider_id).filter(pk=order_id).first()
     if order is None:
         return None
-    reason = _refusal(order.provider, view, len(busy))
+    reason = _refusal(held, len(busy))
     if reason:
         _wait(order, reason)
         return None
-    if (order.service_id, order.link) in busy:
-        _due().filter(pk=order_id).update(not_before=Now() + ASIDE)
-        return None
-    if _is_held_back(order):
-        return None
-    return _take(order, view)
+    claimed = _take(_free([order], held, set(busy)), held)
+    return claimed[0] if claimed else None
 
 
 @transaction.atomic
-def claim_next(provider_id: int) -> Claim | None:
-    """Claim the oldest due order of this provider that may run now."""
+def claim_many(provider_id: int, most: int) -> list[Claim]:
+    """Claim the oldest due orders of this provider that may run now, at most so many.
+
+    The same number of statements however many they are, unless some have to stand aside.
+    """
     held = gates.lock_gate(provider_id)
     busy = gates.in_flight(provider_id)
-    view = gates.view_of(held.gate)
-    if gates.refusal(view, in_flight=len(busy)):
-        return None
-    queue = _due().filter(provider_id=provider_id, provider__is_enabled=True).order_by("pk")
-    for _ in range(_LOOK_AHEAD):
-        order = _first_free(queue, busy)
-        if order is None:
-            return None
-        if not _is_held_back(order):
-            return _take(order, view)
-    return None
+    if _refusal(held, len(busy)):
+        return []
+    most = min(most, gates.view_of(held.gate).slots - len(busy))
+    taken: list[Order] = []
+    links = set(busy)
+    queue = _due(provider_id).order_by("not_before", "pk")
+    # Rarely more than once: when some of the oldest have to stand aside.
+    for look in (most, _LOOK_AHEAD, _LOOK_AHEAD):
+        found = list(queue.exclude(pk__in=[order.pk for order in taken])[:look])
+        free = _free(found, held, links, most=most - len(taken))
+        taken += free
+        links |= {(order.service_id, order.link) for order in free}
+        if len(taken) == most or len(free) == len(found):
+            break
+    return _take(taken, held)
 
 
-def _first_free(queue: QuerySet[Order], busy: list[tuple[int, str]]) -> Order | None:
-    """The first order of another link than those under way; the ones before it stand aside."""
-    first = queue.first()
-    if first is None or (first.service_id, first.link) not in busy:
-        return first
-    ahead = queue.values_list("pk", "service_id", "link")[:_LOOK_AHEAD]
-    aside = []
-    for pk, service_id, link in ahead:
-        if (service_id, link) not in busy:
-            return _due().get(pk=pk)
-        aside.append(pk)
-    Order.objects.filter(pk__in=aside, dispatch=Dispatch.QUEUED).update(not_before=Now() + ASIDE)
-    return None
-
-
-def _due() -> QuerySet[Order]:
-    return Order.objects.select_related("provider", "service").filter(
-        dispatch=Dispatch.QUEUED, not_before__lte=Now()
+def _due(provider_id: int) -> QuerySet[Order]:
+    # Locked, so that what was read is what is claimed; whoever withdraws one meanwhile is not
+    # waited for, because the whole provider would wait.
+    return (
+        Order.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
+        .select_related("service")
+        .only(*_NEEDED)
+        .filter(provider_id=provider_id, dispatch=Dispatch.QUEUED, not_before__lte=Now())
     )
 
 
-def _is_held_back(order: Order) -> bool:
+def _free(
+    found: Iterable[Order], held: gates.Held, links: set[tuple[int, str]], *, most: int = 1
+) -> list[Order]:
+    """Those that may go now; one whose link is under way stands aside for a moment."""
+    links = set(links)
+    free: list[Order] = []
+    aside: list[int] = []
+    for order in found:
+        if len(free) == most:
+            break
+        if (order.service_id, order.link) in links:
+            aside.append(order.pk)
+        elif not _is_held_back(order, held.gate.provider):
+            free.append(order)
+            links.add((order.service_id, order.link))
+    if aside:
+        Order.objects.filter(pk__in=aside, dispatch=Dispatch.QUEUED).update(
+            not_before=Now() + ASIDE
+        )
+    return free
+
+
+def _is_held_back(order: Order, provider: Provider) -> bool:
     """Keep an order whose cost has reached its price meanwhile, and tell staff both figures.
 
     It is looked at again after a while: the cost may fall, and then the order goes out by itself.
     """
-    cost = site_cost(order.service.newest_cost_rate, order.provider.exchange_rate)
-    tolerance = order.provider.loss_tolerance
+    cost = site_cost(order.service.newest_cost_rate, provider.exchange_rate)
+    tolerance = provider.loss_tolerance
     if order.may_lose or not is_loss(cost=cost, price=order.price_rate, tolerance=tolerance):
         return False
     Order.objects.filter(pk=order.pk, dispatch=Dispatch.QUEUED).update(
@@ -151,10 +173,10 @@ def _is_held_back(order: Order) -> bool:
     return True
 
 
-def _refusal(provider: Provider, view: gates.View, in_flight: int) -> str:
-    if not provider.is_enabled:
+def _refusal(held: gates.Held, in_flight: int) -> str:
+    if not held.gate.provider.is_enabled:
         return "disabled"
-    return gates.refusal(view, in_flight=in_flight)
+    return gates.refusal(gates.view_of(held.gate), in_flight=in_flight)
 
 
 def _wait(order: Order, reason: str) -> None:
@@ -165,46 +187,64 @@ def _wait(order: Order, reason: str) -> None:
     record(order, Code.WAITING, reason=reason)
 
 
-def _take(order: Order, view: gates.View) -> Claim | None:
-    number = order.attempt_no + 1
+def _take(orders: Sequence[Order], held: gates.Held) -> list[Claim]:
+    """Claim orders that this transaction has locked: all of them, or none."""
+    if not orders:
+        return []
     taken = Order.objects.filter(
-        pk=order.pk, dispatch=Dispatch.QUEUED, attempt_no=order.attempt_no, not_before__lte=Now()
-    ).update(dispatch=Dispatch.CLAIMED, attempt_no=number, lease_until=Now() + CLAIM_LEASE)
-    if not taken:
-        return None
-    attempt = Attempt.objects.create(
-        order=order,
-        number=number,
-        worker=worker_name(),
-        # Like the mark, by the database's clock: windows are reckoned from both.
-        claimed_at=Now(),
-        request_param=order.provider.idempotency_param,
+        pk__in=[order.pk for order in orders], dispatch=Dispatch.QUEUED, not_before__lte=Now()
+    ).update(
+        dispatch=Dispatch.CLAIMED,
+        attempt_no=F("attempt_no") + 1,
+        lease_until=Now() + CLAIM_LEASE,
     )
-    return Claim(
-        order_id=order.pk,
-        attempt_id=attempt.pk,
-        attempt_no=number,
-        provider=order.provider,
-        service_id=order.service_id,
-        upstream_service=order.service.upstream_id,
-        parameters=_sent_parameters(order),
-        waited_for=order.waiting_for,
-        gate_was_clean=view.is_clean,
+    if taken != len(orders):
+        # Not with these locks; whoever has found a way round them must not send the others.
+        transaction.set_rollback(True)
+        return []
+    provider = held.gate.provider
+    worker = worker_name()
+    attempts = Attempt.objects.bulk_create(
+        Attempt(
+            order=order,
+            number=order.attempt_no + 1,
+            worker=worker,
+            # Like the mark, by the database's clock: windows are reckoned from both.
+            claimed_at=Now(),
+            request_param=provider.idempotency_param,
+        )
+        for order in orders
     )
+    is_clean = gates.view_of(held.gate).is_clean
+    return [
+        Claim(
+            order_id=order.pk,
+            attempt_id=attempt.pk,
+            attempt_no=attempt.number,
+            provider=provider,
+            service_id=order.service_id,
+            upstream_service=order.service.upstream_id,
+            parameters=_sent_parameters(order, provider),
+            waited_for=order.waiting_for,
+            gate_was_clean=is_clean,
+            has_error_rules=held.has_error_rules,
+        )
+        for order, attempt in zip(orders, attempts, strict=True)
+    ]
 
 
-def _sent_parameters(order: Order) -> dict[str, str]:
+def _sent_parameters(order: Order, provider: Provider) -> dict[str, str]:
     """The order's parameters and what this provider wants besides.
 
     Seen at real panels: one refuses line-counted orders without `quantity`, though the others
     count the lines; one takes a request ID and answers its repetition with the first order.
     """
     sent = dict(order.parameters)
-    if order.provider.comments_need_quantity and {"comments", "usernames"} & sent.keys():
+    if provider.comments_need_quantity and {"comments", "usernames"} & sent.keys():
         sent.setdefault("quantity", str(order.quantity))
-    if order.provider.idempotency_param:
+    if provider.idempotency_param:
         # The same for every attempt of this order, and for no other order.
-        sent[order.provider.idempotency_param] = str(order.client_token)
+        sent[provider.idempotency_param] = str(order.client_token)
     return sent
 
 
@@ -220,21 +260,36 @@ def mark(claimed: Claim) -> None:
     attempt may have reached the provider; nothing is sent then.
     """
     try:
-        with transaction.atomic():
-            _mark(claimed)
+        moved = _mark(claimed)
     except IntegrityError:
         raise AlreadyOut("an earlier attempt may have reached the provider") from None
+    if not moved:
+        raise ClaimLost("another worker or the customer was faster")
 
 
-def _mark(claimed: Claim) -> None:
+def _mark(claimed: Claim) -> bool:
+    if statements.are_known():
+        return statements.mark(
+            order_id=claimed.order_id,
+            attempt_id=claimed.attempt_id,
+            attempt_no=claimed.attempt_no,
+            lease=send_lease(),
+        )
+    return mark_by_rows(claimed)
+
+
+@transaction.atomic
+def mark_by_rows(claimed: Claim) -> bool:
+    """What `statements.mark` does in one statement, for a database that does not know it."""
     # The fence: the order must still be claimed, and by this very attempt.
     mine = Order.objects.filter(
         pk=claimed.order_id, dispatch=Dispatch.CLAIMED, attempt_no=claimed.attempt_no
     )
     if not mine.update(dispatch=Dispatch.SENDING, lease_until=Now() + send_lease(), sent_at=Now()):
-        raise ClaimLost("another worker or the customer was faster")
+        return False
     Attempt.objects.filter(pk=claimed.attempt_id).update(outcome=Outcome.SENDING, sending_at=Now())
     record(claimed.order_id, Code.SENDING, attempt=claimed.attempt_no)
+    return True
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,27 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from orders.attention import Attention
+from orders.decisions import FOLLOWED, Decision
 from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.models import Attempt, Order, Request
 from orders.money import Locked, lock_order, refund_order
-from orders.states import Dispatch, Outcome, RequestState, Status
+from orders.settlement import foresee, settle_by_hand
+from orders.states import FINAL, Dispatch, Outcome, RequestState, Status
 from orders.timeline import Code, record
 from orders.wakeups import kick
+from upstream.answers import OrderStatus, State
 from wallet.errors import InvalidAmount
 from wallet.models import Entry
 from wallet.money import ZERO, round_money
 
 RESEND_AFTER = timedelta(minutes=10)
 
+_ENDS = {
+    Status.COMPLETED: State.COMPLETED,
+    Status.PARTIAL: State.PARTIAL,
+    Status.CANCELED: State.CANCELED,
+}
 _UNSENT = [Dispatch.QUEUED, Dispatch.CLAIMED, Dispatch.SENDING, Dispatch.UNKNOWN]
 _UNDECIDED = [Outcome.SENDING, Outcome.UNKNOWN]
 
@@ -41,8 +49,7 @@ def refund(
     note = _reason(reason)
     locked = lock_order(order_id)
     order = locked.order
-    reference = f"order-{order.pk}-staff-{token}"
-    first = Entry.objects.filter(kind=Entry.Kind.STAFF_REFUND, reference=reference).first()
+    first = refund_made(order.pk, token)
     if first is not None:
         return first
     left = order.charge - order.refunded
@@ -53,7 +60,17 @@ def refund(
         raise NotPossible(_("A refund is more than nothing and at most what is left."))
     if given == left and order.dispatch in _UNSENT:
         raise NotPossible(_("Cancel or decide an order that may yet be sent; don't refund it."))
-    return _give(locked, given, reference, actor, note)
+    return _give(locked, given, _refund_reference(order.pk, token), actor, note)
+
+
+def refund_made(order_id: int, token: uuid.UUID) -> Entry | None:
+    """The entry that `refund` has made with this token."""
+    entries = Entry.objects.filter(kind=Entry.Kind.STAFF_REFUND)
+    return entries.filter(reference=_refund_reference(order_id, token)).first()
+
+
+def _refund_reference(order_id: int, token: uuid.UUID) -> str:
+    return f"order-{order_id}-staff-{token}"
 
 
 @transaction.atomic
@@ -179,6 +196,71 @@ def set_counts(
         start_count=f"{before['start_count']} → {start_count}",
         remains=f"{before['remains']} → {remains}",
     )  # fmt: skip
+
+
+def foresee_end(order: Order, end: Status, remains: int | None) -> Decision:
+    """What it comes to when staff say that the order ended so, by the rules for a provider's word.
+
+    Raises NotPossible for an order that isn't at a provider or has ended, for a partial one without
+    what remains, for part of a package, and while part orders are still running.
+    """
+    if order.dispatch not in FOLLOWED:
+        raise NotPossible(_("The order is not at a provider."))
+    if order.status in FINAL:
+        raise NotPossible(_("The order has ended; what is owed is a refund."))
+    if end == Status.PARTIAL and (remains is None or not 0 < remains <= order.quantity):
+        raise NotPossible(_("A partial order needs what remains, at most what was ordered."))
+    decision = foresee(order, _word(order, end, remains))
+    if decision.attention == Attention.PARTIAL_PACKAGE:
+        raise NotPossible(_("A package has no parts; refund an amount instead."))
+    if not decision.is_final:
+        raise NotPossible(_("Its part orders have not all ended."))
+    return decision
+
+
+def _word(order: Order, end: Status, remains: int | None) -> OrderStatus:
+    """The end as if the provider had said it; what it said itself is kept."""
+    return OrderStatus(
+        state=_ENDS[end],
+        raw_status=order.raw_status,
+        charge=None,
+        start_count=None,
+        remains=remains if end == Status.PARTIAL else None,
+        currency="",
+        runs=None,
+        posts=None,
+        expiry="",
+        orders=(),
+        old_orders=(),
+    )
+
+
+@transaction.atomic
+def settle(
+    *,
+    order_id: int,
+    end: Status,
+    remains: int | None,
+    reason: str,
+    actor: User,
+    most: Decimal | None = None,
+) -> Decimal:
+    """End an order by what staff know of it; what is given back follows as from a provider's word.
+
+    It is not followed any more. Raises what `foresee_end` does, and NotPossible when more than
+    `most` would be given back, which is what somebody else has approved.
+    """
+    note = _reason(reason)
+    locked = lock_order(order_id)
+    decision = foresee_end(locked.order, end, remains)
+    if most is not None and decision.refund > most:
+        raise NotPossible(_("More would be given back by now than was approved."))
+    settle_by_hand(locked, decision, actor=actor, note=note, now=timezone.now())
+    record(
+        locked.order, Code.RESOLVED, actor=actor, action="settle", reason=note,
+        status=decision.status, remains=decision.remains, amount=str(decision.refund),
+    )  # fmt: skip
+    return decision.refund
 
 
 @transaction.atomic

@@ -1,34 +1,49 @@
 """Following orders at their providers: asking for status in batches and applying the answers.
 
-Orders that are due are claimed by moving their next poll forward, 100 of one provider at a time,
-so two pollers never ask for the same ones, and a poller that dies costs one interval. Calls are
-made by threads that never touch the database; answers are applied by the thread that claimed.
-When nothing changed, a batch costs two queries.
+Orders that are due are claimed by moving their next poll forward, some hundreds of one provider at a
+time, so two pollers never ask for the same ones, and a poller that dies costs one interval. Calls for
+100 orders each are made by threads that never touch the database; one that has its answer starts the
+next call itself, so the provider never waits for the database. One thread claims ahead of them, a
+few calls for each provider, and applies the answers, all that have come together. An order is only
+read as a whole when its answer differs from what was claimed. The number of orders in memory is that
+of the calls.
 """
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeAlias
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db import transaction
-from django.db.models import Case, DateTimeField, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.bulk import update_rows
 from catalog.models import Provider
 from orders.attention import PASSING, Attention
-from orders.decisions import FOLLOWED, Decision, decide, is_news
+from orders.decisions import FOLLOWED, Decision, decide, is_news, shape_of
 from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.models import Event, Order
+from orders.pacing import (
+    forgive,
+    is_paused,
+    may_call,
+    next_poll,
+    note_call,
+    note_failure,
+    share,
+)
 from orders.settlement import apply_status, close_cancels, facts_of
 from orders.states import FINAL, OPEN, Status
 from orders.timeline import Code
@@ -38,20 +53,22 @@ from upstream.errors import Kind, Rejected, UpstreamError
 
 logger = logging.getLogger(__name__)
 
-GIVE_UP_AFTER = timedelta(days=90)
 # An order may take a moment to show up at the provider; before this nobody needs to look.
 MISSING_AFTER = timedelta(minutes=10)
-FIRST_PAUSE = timedelta(seconds=15)
-LONGEST_PAUSE = timedelta(minutes=10)
+# A run claims nothing more after this: the next one looks anew which providers there are.
+_LONGEST_RUN = 60.0
+# Calls' worth of orders that are claimed in one statement.
+_CLAIMED_TOGETHER = 10
+# Seconds in which answers are gathered, to be applied together; no call waits for that.
+_GATHERED = 0.2
 
 # A refusal of a whole call with one of these is about the orders in it; any other is about us.
 _ABOUT_THE_ORDERS = {Kind.REQUEST, Kind.SERVICE, Kind.LINK, Kind.QUANTITY}
 
 _NEEDED = [
-    "pk", "customer_id", "provider_id", "parent_id", "order_type", "parameters", "quantity",
-    "price_rate", "charge", "refunded", "expected_charge", "upstream_charge", "dispatch",
-    "upstream_id", "status", "raw_status", "start_count", "remains", "next_poll_at", "attention",
-    "created_at", "sent_at",
+    "pk", "parent_id", "order_type", "parameters", "quantity", "price_rate", "charge", "refunded",
+    "expected_charge", "upstream_charge", "dispatch", "status", "raw_status", "start_count",
+    "remains", "attention",
 ]  # fmt: skip
 _TOLD = ["status", "raw_status", "start_count", "remains", "upstream_charge", "attention"]
 _ENDED = [*_TOLD, "finished_at", "next_poll_at"]
@@ -85,12 +102,37 @@ class PollReport:
         )
 
 
+class _Asked(NamedTuple):
+    """An order as it was claimed, as far as an answer is compared with it."""
+
+    pk: int
+    upstream_id: str
+    dispatch: str
+    order_type: str
+    runs: str | None
+    status: str
+    raw_status: str
+    start_count: int | None
+    remains: int | None
+    upstream_charge: Decimal | None
+    attention: str
+    since: datetime
+
+    @property
+    def is_container(self) -> bool:
+        """Whether parts may have to be made or looked at, which needs the order's lock."""
+        parameters = {"runs": self.runs} if self.runs else {}
+        return shape_of(
+            dispatch=self.dispatch, order_type=self.order_type, parameters=parameters
+        ).is_container
+
+
 @dataclass(frozen=True)
 class _Batch:
     """Up to 100 claimed orders of one provider; `stuck` are those asked about for the last time."""
 
     provider: Provider
-    orders: Sequence[Order]
+    orders: Sequence[_Asked]
     stuck: frozenset[int]
 
 
@@ -102,44 +144,17 @@ class _News:
     decision: Decision
 
 
-def next_poll(now: datetime, sent_at: datetime) -> datetime | None:
-    """When to ask again: often for a young order, rarely for an old one, None after 90 days."""
-    age = now - sent_at
-    young = timedelta(seconds=settings.POLL_YOUNG_SECONDS)
-    if age < timedelta(hours=1):
-        return now + young
-    if age < timedelta(days=1):
-        return now + max(young, timedelta(minutes=10))
-    if age < GIVE_UP_AFTER:
-        return now + max(young, timedelta(hours=1))
-    return None
-
-
-def pause(failures: int) -> timedelta:
-    """How long a provider is left alone after this many failed calls in a row."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(failures - 1, 10)))
-
-
-def poll_due(limit_calls: int = 50, *, now: datetime | None = None) -> PollReport:
+def poll_due(limit_calls: int = 10_000, *, now: datetime | None = None) -> PollReport:
     """Ask about orders that are due, providers in turn, and apply what changed.
 
-    At most `limit_calls` calls, POLL_IN_FLIGHT of them at once. A provider whose call fails is left
-    alone for a while and its orders stay as they are. Call outside transactions.
+    At most `limit_calls` calls, POLL_IN_FLIGHT of them at once, each provider within its own budget
+    and with no more places than its share. A provider whose call fails is left alone for a while
+    and its orders stay as they are. Call outside transactions.
     """
-    now = now or timezone.now()
-    report = PollReport()
-    failing: set[int] = set()
-    under_way: dict[Future[Answers | UpstreamError], _Batch] = {}
     with ExitStack() as stack:
         callers = _Callers(stack)
         pool = stack.enter_context(ThreadPoolExecutor(settings.POLL_IN_FLIGHT, "poll"))
-        for batch in _batches(limit_calls, failing, now):
-            under_way[pool.submit(callers.ask, batch)] = batch
-            if len(under_way) >= settings.POLL_IN_FLIGHT:
-                report += _finish_some(under_way, failing, now)
-        while under_way:
-            report += _finish_some(under_way, failing, now)
-    return report
+        return _Run(callers, pool, limit_calls, now).whole()
 
 
 def check_now(order_id: int) -> Order:
@@ -184,74 +199,190 @@ class _Callers:
             return self.clients[place]
 
 
-def _batches(limit: int, failing: set[int], now: datetime) -> Iterator[_Batch]:
-    """Claimed batches, one of each provider in turn, until nothing is due."""
-    # The rules are fetched here: a client made in a thread must not need the database.
-    providers = list(Provider.objects.order_by("pk").prefetch_related("error_rules"))
-    waiting = [provider for provider in providers if not _is_paused(provider.pk, now)]
-    left = limit
-    while waiting:
-        for provider in list(waiting):
-            batch = None if provider.pk in failing else _claim(provider, now)
-            if batch is None:
-                waiting.remove(provider)
-                continue
-            yield batch
-            left -= 1
-            if left <= 0:
-                return
-            if len(batch.orders) < MAX_IDS:
-                waiting.remove(provider)
+@dataclass
+class _Turn:
+    """One provider's part in a run: what is claimed, and how many calls are under way.
+
+    `has_stopped` from the first failed call on: none is started after it.
+    """
+
+    provider: Provider
+    claimed: deque[_Batch] = field(default_factory=deque)
+    under_way: int = 0
+    is_exhausted: bool = False
+    has_stopped: bool = False
+    has_failed: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.has_stopped or (self.is_exhausted and not self.claimed)
+
+
+class _Run:
+    """One run over all providers. The thread that made it claims and applies, and it alone uses the
+    database; calls are started by it and by the threads that have finished one."""
+
+    def __init__(
+        self, callers: _Callers, pool: ThreadPoolExecutor, limit_calls: int, now: datetime | None
+    ) -> None:
+        self._callers = callers
+        self._pool = pool
+        self._left = limit_calls
+        self._now = now
+        self._ends = time.monotonic() + _LONGEST_RUN
+        self._places = settings.POLL_IN_FLIGHT
+        # Guards what calls change: the turns, and what is under way.
+        self._lock = threading.Lock()
+        self._calling = 0
+        self._under_way: dict[Future[Answers | UpstreamError], tuple[_Turn, _Batch]] = {}
+        # Nothing is under way, or too little is claimed to go on for long.
+        self._is_needed = threading.Event()
+        # The rules are fetched here: a client made in a thread must not need the database.
+        providers = Provider.objects.order_by("pk").prefetch_related("error_rules")
+        begun = self._clock()
+        self._turns = [_Turn(each) for each in providers if not is_paused(each.pk, begun)]
+
+    def whole(self) -> PollReport:
+        """Ask until nothing is due, or what is due has to wait."""
+        report = PollReport()
+        while True:
+            self._claim_some()
+            with self._lock:
+                under_way = list(self._under_way)
+            if not under_way:
+                return report
+            report += self._finish_some(under_way)
+
+    def _clock(self) -> datetime:
+        return self._now or timezone.now()
+
+    def _waiting(self) -> tuple[list[_Turn], int]:
+        """The turns that aren't over, and how many calls each may have under way."""
+        waiting = [turn for turn in self._turns if not turn.is_over]
+        return waiting, share(self._places, len(waiting))
+
+    def _start(self) -> None:
+        """Start what is claimed while there are places, first for who has the fewest under way."""
+        with self._lock:
+            while self._calling < self._places and self._start_one():
+                pass
+            waiting, most = self._waiting()
+            is_low = any(not t.is_exhausted and 2 * len(t.claimed) < most for t in waiting)
+            if is_low or not self._calling:
+                self._is_needed.set()
+
+    def _start_one(self) -> bool:
+        waiting, most = self._waiting()
+        ready = [turn for turn in waiting if turn.claimed and turn.under_way < most]
+        if not ready:
+            return False
+        turn = min(ready, key=lambda turn: turn.under_way)
+        note_call(turn.provider.pk, turn.provider.status_calls_per_minute, time.time())
+        batch = turn.claimed.popleft()
+        turn.under_way += 1
+        self._calling += 1
+        self._under_way[self._pool.submit(self._ask, turn, batch)] = (turn, batch)
+        return True
+
+    def _ask(self, turn: _Turn, batch: _Batch) -> Answers | UpstreamError:
+        """One call, in a thread; then the next is started."""
+        answers = _believed(batch, self._callers.ask(batch))
+        with self._lock:
+            turn.under_way -= 1
+            self._calling -= 1
+            turn.has_stopped |= isinstance(answers, UpstreamError)
+        self._start()
+        return answers
+
+    def _claim_some(self) -> None:
+        """Claim as long as it's needed, but answers that have come don't wait for more than a round."""
+        claims = 0
+        while (claims < len(self._turns) or not self._has_answer()) and self._claim_next():
+            claims += 1
+            self._start()
+        self._is_needed.clear()
+        self._start()
+
+    def _has_answer(self) -> bool:
+        with self._lock:
+            return any(call.done() for call in self._under_way)
+
+    def _claim_next(self) -> bool:
+        """Claim for who has the least to do; False when all have enough, or nothing is due."""
+        waiting, most = self._waiting()
+        waiting.sort(key=lambda turn: turn.under_way + len(turn.claimed))
+        return any(self._claim(turn, most) for turn in waiting)
+
+    def _claim(self, turn: _Turn, places: int) -> bool:
+        if self._left <= 0 or time.monotonic() > self._ends:
+            turn.is_exhausted = True
+        if turn.is_exhausted or not _may_claim(turn, places):
+            return False
+        # What is claimed is asked about in this run, so a budget's orders are claimed call by call.
+        has_budget = turn.provider.status_calls_per_minute is not None
+        calls = 1 if has_budget else min(places, _CLAIMED_TOGETHER, self._left)
+        batches = _claim(turn.provider, calls, self._clock())
+        self._left -= len(batches)
+        with self._lock:
+            turn.claimed.extend(batches)
+            turn.is_exhausted = sum(len(batch.orders) for batch in batches) < calls * MAX_IDS
+        return bool(batches)
+
+    def _finish_some(self, under_way: Collection[Future[Answers | UpstreamError]]) -> PollReport:
+        """Wait for a call, gather what others bring meanwhile, and apply it all."""
+        wait(under_way, return_when=FIRST_COMPLETED)
+        self._is_needed.wait(_GATHERED)
+        with self._lock:
+            done = [call for call in self._under_way if call.done()]
+            finished = [(*self._under_way.pop(call), call) for call in done]
+        report, answered = PollReport(), []
+        for turn, batch, call in finished:
+            answers = call.result()
+            if isinstance(answers, UpstreamError):
+                self._fail(turn, batch, answers)
+                report += PollReport(calls=1, failed=1)
+            else:
+                if not turn.has_failed:
+                    forgive(turn.provider.pk)
+                answered.append((batch, answers))
+        return report + _apply(answered, self._clock())
+
+    def _fail(self, turn: _Turn, batch: _Batch, error: UpstreamError) -> None:
+        """The call failed: nothing is known, nothing is changed, and it is tried again later."""
+        provider = turn.provider
+        until = note_failure(provider.pk, self._clock(), is_first=not turn.has_failed)
+        turn.has_failed = True
+        reason = type(error).__name__
+        logger.warning("status call failed provider=%s reason=%s", provider.pk, reason)
+        with self._lock:
+            unasked = [order.pk for each in (batch, *turn.claimed) for order in each.orders]
+            turn.claimed.clear()
+        Order.objects.filter(pk__in=unasked, status__in=OPEN).update(next_poll_at=until)
+
+
+def _may_claim(turn: _Turn, places: int) -> bool:
+    """Whether a provider has too little to do: one with a budget gets what it may be asked now."""
+    budget = turn.provider.status_calls_per_minute
+    if budget is None:
+        return len(turn.claimed) < places
+    has_place = not turn.claimed and turn.under_way < places
+    return has_place and may_call(turn.provider.pk, budget, time.time())
 
 
 @transaction.atomic
-def _claim(provider: Provider, now: datetime) -> _Batch | None:
+def _claim(provider: Provider, calls: int, now: datetime) -> list[_Batch]:
     due = Order.objects.filter(
         provider_id=provider.pk, next_poll_at__lte=now, dispatch__in=FOLLOWED
-    ).select_for_update(skip_locked=True, no_key=True, of=("self",))
-    orders = list(due.order_by("next_poll_at", "pk").only(*_NEEDED)[:MAX_IDS])
-    if not orders:
-        return None
-    by_time: dict[datetime | None, list[int]] = {}
-    for order in orders:
-        order.next_poll_at = next_poll(now, order.sent_at or order.created_at)
-        by_time.setdefault(order.next_poll_at, []).append(order.pk)
-    stuck = by_time.pop(None, [])
-    _reschedule(by_time, stuck, now)
-    return _Batch(provider, orders, frozenset(stuck))
-
-
-def _reschedule(
-    by_time: Mapping[datetime | None, list[int]], stuck: Sequence[int], now: datetime
-) -> None:
-    """Move the next poll of a batch in one statement; the rare orders nobody polls again in another."""
-    ids = [pk for group in by_time.values() for pk in group]
-    times = [When(pk__in=group, then=Value(when)) for when, group in by_time.items()]
-    if ids:
-        Order.objects.filter(pk__in=ids).update(
-            next_poll_at=Case(*times, output_field=DateTimeField()), polled_at=now
-        )
-    if stuck:
-        Order.objects.filter(pk__in=stuck).update(next_poll_at=None, polled_at=now)
-
-
-def _finish_some(
-    under_way: dict[Future[Answers | UpstreamError], _Batch], failing: set[int], now: datetime
-) -> PollReport:
-    """Wait for at least one call and apply what it and others brought."""
-    report = PollReport()
-    for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-        batch = under_way.pop(done)
-        answers = _believed(batch, done.result())
-        if isinstance(answers, UpstreamError):
-            _put_back(batch, answers, now, is_first=batch.provider.pk not in failing)
-            failing.add(batch.provider.pk)
-            report += PollReport(calls=1, failed=1)
-        else:
-            if batch.provider.pk not in failing:
-                _forgive(batch.provider.pk)
-            report += _apply(batch, answers, now)
-    return report
+    ).select_for_update(skip_locked=True, no_key=True)
+    asked = due.annotate(since=Coalesce("sent_at", "created_at"), runs=KT("parameters__runs"))
+    rows = asked.order_by("next_poll_at", "pk").values_list(*_Asked._fields)[: calls * MAX_IDS]
+    orders = [_Asked._make(row) for row in rows]
+    times = [(order.pk, next_poll(now, order.since), now) for order in orders]
+    if times:
+        update_rows(Order, ["next_poll_at", "polled_at"], times)
+    stuck = frozenset(pk for pk, when, _now in times if when is None)
+    hundreds = (orders[at : at + MAX_IDS] for at in range(0, len(orders), MAX_IDS))
+    return [_Batch(provider, each, stuck) for each in hundreds]
 
 
 def _believed(batch: _Batch, result: Answers | UpstreamError) -> Answers | UpstreamError:
@@ -262,69 +393,57 @@ def _believed(batch: _Batch, result: Answers | UpstreamError) -> Answers | Upstr
     return result
 
 
-def _put_back(batch: _Batch, error: UpstreamError, now: datetime, *, is_first: bool) -> None:
-    """The call failed: nothing is known, nothing is changed, and it is tried again later.
-
-    Calls that fail together count once.
-    """
-    provider = batch.provider
-    failures = max(1, _failures(provider.pk) + is_first)
-    until = now + pause(failures)
-    cache.set(_pause_key(provider.pk), (failures, until), LONGEST_PAUSE.total_seconds() * 2)
-    logger.warning("status call failed provider=%s reason=%s", provider.pk, type(error).__name__)
-    ids = [order.pk for order in batch.orders]
-    Order.objects.filter(pk__in=ids, status__in=OPEN).update(next_poll_at=until)
-
-
-def _pause_key(provider_id: int) -> str:
-    return f"orders-poll-pause-{provider_id}"
-
-
-def _failures(provider_id: int) -> int:
-    kept: tuple[int, datetime] | None = cache.get(_pause_key(provider_id))
-    return kept[0] if kept else 0
-
-
-def _is_paused(provider_id: int, now: datetime) -> bool:
-    kept: tuple[int, datetime] | None = cache.get(_pause_key(provider_id))
-    return kept is not None and kept[1] > now
-
-
-def _forgive(provider_id: int) -> None:
-    if _failures(provider_id):
-        cache.delete(_pause_key(provider_id))
-
-
-def _apply(batch: _Batch, answers: Answers, now: datetime) -> PollReport:
-    missing: list[Order] = []
-    news: list[_News] = []
+def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollReport:
+    """Write what these calls brought; the statements don't grow with the number of calls."""
+    missing: list[_Asked] = []
+    stuck: list[_Asked] = []
     alone: list[tuple[int, OrderStatus]] = []
-    for order in batch.orders:
-        answer = answers.get(order.upstream_id)
-        if not isinstance(answer, OrderStatus):
-            missing.append(order)
-        elif _is_container(order):
-            alone.append((order.pk, answer))
-        elif not _is_same(order, answer):
-            facts = facts_of(order)
-            decision = decide(facts, answer)
-            if decision.refund > 0 or order.parent_id is not None:
+    different: list[tuple[_Asked, OrderStatus]] = []
+    for batch, answers in answered:
+        stuck += [order for order in batch.orders if order.pk in batch.stuck]
+        for order in batch.orders:
+            answer = answers.get(order.upstream_id)
+            if not isinstance(answer, OrderStatus):
+                missing.append(order)
+            elif order.is_container:
                 alone.append((order.pk, answer))
-            elif is_news(facts, decision):
-                news.append(_News(order, decision))
-    changed = sum(apply_status(pk, answer, now=now) for pk, answer in alone)
+            elif not _is_same(order, answer):
+                different.append((order, answer))
+    news, owing = _decided(different)
+    changed = sum(apply_status(pk, answer, now=now) for pk, answer in (*alone, *owing))
     changed += _write(news, now)
     _flag([order for order in missing if _is_overdue(order, now)], Attention.STATUS_MISSING, now)
-    _flag([order for order in batch.orders if order.pk in batch.stuck], Attention.STUCK, now)
-    return PollReport(calls=1, asked=len(batch.orders), changed=changed, missing=len(missing))
+    _flag(stuck, Attention.STUCK, now)
+    asked = sum(len(batch.orders) for batch, _answers in answered)
+    return PollReport(calls=len(answered), asked=asked, changed=changed, missing=len(missing))
 
 
-def _is_container(order: Order) -> bool:
-    """Whether parts may have to be made or looked at, which needs the order's lock."""
-    return facts_of(order).shape.is_container
+def _decided(
+    different: Sequence[tuple[_Asked, OrderStatus]],
+) -> tuple[list[_News], list[tuple[int, OrderStatus]]]:
+    """What these answers change; and apart from it those that need the order's and money's locks.
+
+    An order that somebody moved since it was claimed is left alone: its answer is older than that.
+    """
+    news: list[_News] = []
+    owing: list[tuple[int, OrderStatus]] = []
+    if not different:
+        return news, owing
+    orders = Order.objects.only(*_NEEDED).in_bulk([asked.pk for asked, _answer in different])
+    for asked, answer in different:
+        order = orders[asked.pk]
+        if order.status != asked.status:
+            continue
+        facts = facts_of(order)
+        decision = decide(facts, answer)
+        if decision.refund > 0 or order.parent_id is not None:
+            owing.append((order.pk, answer))
+        elif is_news(facts, decision):
+            news.append(_News(order, decision))
+    return news, owing
 
 
-def _is_same(order: Order, answer: OrderStatus) -> bool:
+def _is_same(order: _Asked, answer: OrderStatus) -> bool:
     """A quick look for the common case; whatever it lets through `decide` compares again."""
     return (
         answer.raw_status == order.raw_status
@@ -335,8 +454,8 @@ def _is_same(order: Order, answer: OrderStatus) -> bool:
     )
 
 
-def _is_overdue(order: Order, now: datetime) -> bool:
-    return now - (order.sent_at or order.created_at) > MISSING_AFTER
+def _is_overdue(order: _Asked, now: datetime) -> bool:
+    return now - order.since > MISSING_AFTER
 
 
 @transaction.atomic
@@ -345,6 +464,8 @@ def _write(news: Sequence[_News], now: datetime) -> int:
 
     An order that somebody moved since it was read is left alone.
     """
+    if not news:
+        return 0
     running = [_row(each, now) for each in news if not each.decision.is_final]
     ended = [_row(each, now) for each in news if each.decision.is_final]
     written = update_rows(Order, _TOLD, running, unmoved=["status"])
@@ -377,7 +498,7 @@ def _events(news: _News, now: datetime) -> Iterator[Event]:
         yield Event(order=order, at=now, code=Code.ODD_ANSWER, values=values)
 
 
-def _flag(orders: Sequence[Order], attention: Attention, now: datetime) -> None:
+def _flag(orders: Sequence[_Asked], attention: Attention, now: datetime) -> None:
     """Have staff look at orders that nothing is known of; money is never touched for that."""
     quiet = [order.pk for order in orders if not order.attention]
     if not quiet:

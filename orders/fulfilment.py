@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from accounts import trace
 from catalog.models import Provider, Service
-from orders import claims, gates, verdicts
+from orders import claims, gates, statements, turns, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
 from orders.letters import tell_ended
 from orders.models import Attempt, Order
@@ -37,6 +37,7 @@ from orders.timeline import Code, record
 from orders.verdicts import Signal, Verdict
 from orders.wakeups import kick, kick_probe
 from upstream.errors import UpstreamError
+from upstream.verdicts import NO_RULES
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def forward(order_id: int) -> None:
 def forward_next(provider_id: int) -> bool:
     """Send the oldest due order of this provider; False when there is none it takes now."""
     _refuse_transaction()
-    claimed = claims.claim_next(provider_id)
+    claimed = turns.claim_next(provider_id)
     if claimed is None:
         return False
     _send(claimed)
@@ -85,19 +86,27 @@ def _refuse_transaction() -> None:
 
 
 def work(order_id: int, *, seconds: float = STAY_SECONDS) -> None:
-    """Send this order, then go on with its provider's queue for a while."""
-    ends = time.monotonic() + seconds
-    forward(order_id)
-    provider_id = Order.objects.values_list("provider_id", flat=True).filter(pk=order_id).first()
+    """Send what waits for this order's provider, oldest first, for a while.
+
+    Nothing when the order itself waits no more: whoever took it goes on with the queue.
+    """
+    provider_id = statements.provider_waited_for(order_id)
     if provider_id is None:
         return
-    while time.monotonic() < ends:
-        if not forward_next(provider_id):
+    ends = time.monotonic() + seconds
+    while forward_next(provider_id):
+        if time.monotonic() >= ends:
+            _hand_on(provider_id)
             return
-    waiting = Order.objects.filter(
+    # Nothing may go now; if that is this order's case too, it says what it waits for.
+    forward(order_id)
+
+
+def _hand_on(provider_id: int) -> None:
+    due = Order.objects.filter(
         provider_id=provider_id, dispatch=Dispatch.QUEUED, not_before__lte=Now()
     )
-    first = waiting.order_by("pk").values_list("pk", flat=True).first()
+    first = due.order_by("not_before", "pk").values_list("pk", flat=True).first()
     if first is not None:
         kick(first)
 
@@ -134,7 +143,7 @@ def _send_and_record(claimed: Claim) -> None:
 def _exchange(claimed: Claim) -> verdicts.Result | None:
     """Make the call; None when there is nothing to decide because nothing was ours to send."""
     try:
-        client = claimed.provider.client()
+        client = claimed.provider.client(None if claimed.has_error_rules else NO_RULES)
     except ValueError:
         return verdicts.unsendable("the provider's address can't be used")
     try:
@@ -233,9 +242,27 @@ def write_verdict(claimed: Claim, verdict: Verdict) -> None:
     _write_with_locks(claimed, verdict)
 
 
-@transaction.atomic
 def _accept(claimed: Claim, verdict: Verdict) -> bool:
-    """The common case in three statements: accepted in time, and no money moves."""
+    """The common case without locks: accepted in time, and no money moves."""
+    if statements.are_known():
+        accepted = statements.accept(
+            order_id=claimed.order_id,
+            attempt_id=claimed.attempt_id,
+            attempt_no=claimed.attempt_no,
+            upstream_id=verdict.upstream_id,
+            answer=verdict.answer,
+            first_poll=FIRST_POLL,
+        )
+    else:
+        accepted = accept_by_rows(claimed, verdict)
+    if accepted:
+        _log(claimed, verdict)
+    return accepted
+
+
+@transaction.atomic
+def accept_by_rows(claimed: Claim, verdict: Verdict) -> bool:
+    """What `statements.accept` does in one statement, for a database that does not know it."""
     mine = Order.objects.filter(
         pk=claimed.order_id, dispatch=Dispatch.SENDING, attempt_no=claimed.attempt_no
     )
@@ -256,7 +283,6 @@ def _accept(claimed: Claim, verdict: Verdict) -> bool:
         finished_at=Now(),
     )
     record(claimed.order_id, Code.ACCEPTED, attempt=claimed.attempt_no)
-    _log(claimed, verdict)
     return True
 
 
@@ -452,7 +478,9 @@ def _to_wake(provider_id: int) -> list[int]:
         dispatch=Dispatch.QUEUED,
         not_before__lte=Now(),
     )
-    return list(due.order_by("pk").values_list("pk", flat=True)[: view.slots - flying])
+    return list(
+        due.order_by("not_before", "pk").values_list("pk", flat=True)[: view.slots - flying]
+    )
 
 
 def repeat_unknowns(limit: int = 100) -> int:

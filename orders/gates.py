@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Least, Now
 from django.utils.translation import gettext as _
 
-from catalog.models import Provider
+from catalog.models import ErrorRule, Provider
 from catalog.sync import refresh_balance
 from orders.errors import NotPossible
 from orders.models import BackupMark, Gate, Order
@@ -28,6 +28,13 @@ NOT_SENT_TO_OPEN = 3
 FIRST_OPEN_SECONDS = 60
 LONGEST_OPEN_SECONDS = 600
 PROBE_EVERY = timedelta(seconds=60)
+# What of a provider nobody needs who sends to it: how its catalogue is kept and priced.
+_NOT_FOR_SENDING = [
+    f"provider__{field.name}"
+    for field in Provider._meta.concrete_fields
+    if field.name.startswith(("hold", "sync_", "markup_", "margin_", "rounding_", "balance",
+                              "catalogue_", "created_at"))
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,20 +143,29 @@ def gate_of(provider_id: int) -> Gate:
 
 @dataclass(frozen=True)
 class Held:
-    """A gate locked until the transaction ends, and the database's time."""
+    """A gate locked until the transaction ends, its provider as it is now, and the database's time."""
 
     gate: Gate
     now: datetime
+    has_error_rules: bool = True
 
 
 def lock_gate(provider_id: int) -> Held:
     """Lock the provider's gate; nothing else of that provider is claimed meanwhile."""
-    rows = Gate.objects.select_for_update(no_key=True).annotate(db_now=Now())
+    rows = (
+        Gate.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("provider")
+        .defer(*_NOT_FOR_SENDING)
+        .annotate(
+            db_now=Now(),
+            has_error_rules=Exists(ErrorRule.objects.filter(provider=OuterRef("provider"))),
+        )
+    )
     gate = rows.filter(provider_id=provider_id).first()
     if gate is None:
         gate_of(provider_id)
         gate = rows.get(provider_id=provider_id)
-    return Held(gate=gate, now=gate.db_now)
+    return Held(gate=gate, now=gate.db_now, has_error_rules=gate.has_error_rules)
 
 
 def _store(gate: Gate, view: View) -> None:
@@ -215,9 +231,7 @@ def resume(provider_id: int) -> None:
     gate.save(update_fields=["pause", "pause_note", "paused_at", "probe_at", "balance_seen"])
     _store(gate, replace(view_of(gate), open_until=None, open_seconds=0, unknowns_in_row=0,
                          not_sent_in_row=0))  # fmt: skip
-    Order.objects.filter(
-        provider_id=provider_id, dispatch=Dispatch.QUEUED, waiting_for__in=waited
-    ).update(not_before=Now())
+    _let_go(provider_id, waited)
     logger.info("sending resumed provider=%s", provider_id)
 
 
@@ -268,15 +282,18 @@ def _after_breaker_probe(provider_id: int, *, answered: bool) -> bool:
     held.gate.save(update_fields=["probe_at"])
     if answered:
         logger.info("breaker closed on trial provider=%s", provider_id)
-        Order.objects.filter(
-            provider_id=provider_id,
-            dispatch=Dispatch.QUEUED,
-            waiting_for__in=["breaker", "not_sent"],
-        ).update(not_before=Now())
+        _let_go(provider_id, ["breaker", "not_sent"])
     return answered
+
+
+def _let_go(provider_id: int, waited: list[str]) -> None:
+    """Orders that waited for this are due since they were placed, and so go first."""
+    Order.objects.filter(
+        provider_id=provider_id, dispatch=Dispatch.QUEUED, waiting_for__in=waited
+    ).update(not_before=Least("created_at", Now()))
 
 
 def in_flight(provider_id: int) -> list[tuple[int, str]]:
     """Service and link of each order that a worker holds for this provider."""
     leased = Order.objects.filter(provider_id=provider_id, dispatch__in=LEASED)
-    return list(leased.values_list("service_id", "link"))
+    return list(leased.order_by().values_list("service_id", "link"))

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.encryption import EncryptedTextField
 from catalog.models import Provider, Service
+from orders.run_models import BulkRow, BulkRun  # noqa: F401 - Django looks for models here
 from orders.states import (
     FINAL,
     LEASED,
@@ -45,8 +46,13 @@ class Order(models.Model):
         STAFF = "staff", _("staff")
         PROVIDER = "provider", _("provider")  # a child that the provider made
 
+    # Found by the indexes below that begin with it.
     customer = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.PROTECT, related_name="orders", verbose_name=_("customer")
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        related_name="orders",
+        db_index=False,
+        verbose_name=_("customer"),
     )
     service = models.ForeignKey(
         Service, models.PROTECT, related_name="orders", verbose_name=_("service")
@@ -60,6 +66,7 @@ class Order(models.Model):
         null=True,
         blank=True,
         related_name="children",
+        db_index=False,
         verbose_name=_("part of"),
     )
     source = models.CharField(
@@ -126,7 +133,15 @@ class Order(models.Model):
         ordering = ["-pk"]
         indexes = [
             models.Index(fields=["customer", "-id"], name="order_of_customer"),
-            models.Index(fields=["customer", "status", "-id"], name="order_of_customer_by_status"),
+            # Parts are on their parent's page and in no list; so a count reads the index alone.
+            models.Index(
+                fields=["customer", "status", "-id"],
+                condition=Q(parent__isnull=True),
+                name="order_of_customer_by_status",
+            ),
+            models.Index(
+                fields=["customer", "service", "-id"], name="order_of_customer_by_service"
+            ),
             models.Index(
                 fields=["provider", "not_before", "id"],
                 condition=Q(dispatch=Dispatch.QUEUED),
@@ -190,6 +205,10 @@ class Order(models.Model):
             ),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="order_quantity_positive"),
             models.CheckConstraint(
+                condition=Q(cost__gte=0) & Q(expected_charge__gte=0) & Q(exchange_rate__gt=0),
+                name="order_cost_not_negative",
+            ),
+            models.CheckConstraint(
                 condition=~Q(dispatch__in=[Dispatch.REJECTED, Dispatch.WITHDRAWN])
                 | Q(status=Status.CANCELED),
                 name="order_unsent_is_canceled",
@@ -240,6 +259,8 @@ class ServiceTimes(models.Model):
     start_sample = models.IntegerField(_("orders behind it"), default=0)
     finish_seconds = models.IntegerField(_("typical completion"), null=True)
     finish_sample = models.IntegerField(_("orders behind it"), default=0)
+    # From sending to the end, what 95 of 100 orders don't exceed; None when they are too few.
+    delivery_p95 = models.DurationField(_("95 of 100 delivered within"), null=True)
     refreshed_at = models.DateTimeField(_("refreshed"), default=timezone.now)
 
     class Meta:
@@ -358,6 +379,8 @@ class Request(models.Model):
     upstream_id = models.CharField(_("upstream ID"), max_length=64, blank=True)
     raw_status = models.CharField(_("provider's status"), max_length=60, blank=True)
     answer = models.TextField(_("answer"), blank=True)
+    # Why staff approved or refused it; its customer reads it.
+    reason = models.CharField(_("reason"), max_length=300, blank=True)
     next_poll_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(_("requested"), default=timezone.now, editable=False)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True, editable=False)
@@ -365,6 +388,7 @@ class Request(models.Model):
     class Meta:
         verbose_name = _("refill or cancel request")
         verbose_name_plural = _("refill and cancel requests")
+        permissions = [("decide_refill", "Can approve or refuse a refill request")]
         ordering = ["-pk"]
         indexes = [
             models.Index(
@@ -382,12 +406,25 @@ class Request(models.Model):
                 condition=Q(next_poll_at__isnull=False),
                 name="request_to_poll",
             ),
+            models.Index(
+                fields=["-id"], condition=Q(state=RequestState.ASKED), name="request_asked"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
                 fields=["order", "kind"],
                 condition=Q(state__in=REQUEST_OPEN),
                 name="request_one_open_per_order",
+            ),
+            # Without one, nobody would ever find out that its sender died.
+            models.CheckConstraint(
+                condition=~Q(state=RequestState.SENDING) | Q(lease_until__isnull=False),
+                name="request_sending_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=REQUEST_OPEN, finished_at__isnull=True)
+                | (~Q(state__in=REQUEST_OPEN) & Q(finished_at__isnull=False)),
+                name="request_ended_has_finish",
             ),
         ]
 
@@ -583,25 +620,6 @@ class BackupMark(models.Model):
         return str(self.number)
 
 
-class ServiceTiming(models.Model):
-    """How long a service's orders took from sending to completion, by its own last orders."""
-
-    service = models.OneToOneField(
-        Service, models.CASCADE, related_name="timing", verbose_name=_("service")
-    )
-    sample = models.IntegerField(_("orders"))
-    median = models.DurationField(_("median"))
-    p95 = models.DurationField(_("95 %"))
-    updated_at = models.DateTimeField(_("reckoned"), default=timezone.now)
-
-    class Meta:
-        verbose_name = _("service's time")
-        verbose_name_plural = _("services' times")
-
-    def __str__(self) -> str:
-        return f"{self.service_id}: {self.median}"
-
-
 class DailySales(models.Model):
     """What the orders placed on one UTC day came to, for the site or one part of it.
 
@@ -779,3 +797,13 @@ class ProviderDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider} {self.day}"
+
+
+class RetentionMark(models.Model):
+    """Up to which order, by number, everything that is kept for a while was looked through."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    order_id = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.order_id}"

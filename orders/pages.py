@@ -2,11 +2,13 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -14,12 +16,15 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.requests import CustomerRequest, PageRequest
+from catalog.models import Service
 from orders.errors import NotPossible
 from orders.export import csv_lines
 from orders.forms import parameter_lines
 from orders.models import Order, Request
-from orders.requests import cancel_order, cancel_refusal, refill_refusal, request_refill
+from orders.refills import refill_refusal
+from orders.requests import cancel_order, cancel_refusal, request_refill
 from orders.states import Status
+from orders.tallies import tallies, total
 from orders.timeline import lines
 from wallet.days import ONE_DAY, day_of, midnight
 from wallet.models import Entry
@@ -35,20 +40,17 @@ def _own(request: CustomerRequest) -> QuerySet[Order]:
     return Order.objects.of(request.user.pk).select_related("service")
 
 
-def _searched(orders: QuerySet[Order], text: str) -> QuerySet[Order]:
-    # PostgreSQL stores no NUL and refuses to compare with one.
-    text = text.replace("\x00", "").strip()[:_LONGEST_SEARCH]
-    if not text:
-        return orders
-    found = (
-        Q(link__icontains=text)
-        | Q(service__name__icontains=text)
-        | Q(service__own_name__icontains=text)
-    )
-    number = key(text.removeprefix("#"))
+# So many services are looked up each by itself, which its index answers in order; more together.
+_ALONE = 3
+
+
+def _services(customer_id: int, text: str, number: int | None) -> list[int]:
+    """Services that the customer has ordered, with this number or the text in their name."""
+    found = Q(name__icontains=text) | Q(own_name__icontains=text)
     if number is not None:
-        found |= Q(pk=number) | Q(service_id=number)
-    return orders.filter(found)
+        found |= Q(pk=number)
+    ordered = Order.objects.of(customer_id).filter(service=OuterRef("pk"))
+    return list(Service.objects.filter(found, Exists(ordered)).values_list("pk", flat=True))
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,44 @@ class Filter:
         status = query.get("status", "")
         return cls(
             status=status if status in Status.values else "",
-            text=query.get("q", ""),
+            # PostgreSQL stores no NUL and refuses to compare with one.
+            text=query.get("q", "").replace("\x00", "").strip()[:_LONGEST_SEARCH],
             since=day_of(query.get("since", "")),
             until=day_of(query.get("until", "")),
         )
 
     @property
     def is_empty(self) -> bool:
-        return not (self.status or self.text.strip() or self.since or self.until)
+        return not (self.status or self.text or self.since or self.until)
 
-    def apply(self, orders: QuerySet[Order]) -> QuerySet[Order]:
+    def narrow(self, orders: QuerySet[Order]) -> QuerySet[Order]:
+        """Those of the status and the days."""
         if self.status:
             orders = orders.filter(status=self.status)
         if self.since:
             orders = orders.filter(created_at__gte=midnight(self.since))
         if self.until:
             orders = orders.filter(created_at__lt=midnight(self.until + ONE_DAY))
-        return _searched(orders, self.text)
+        return orders
+
+    def meant(self, customer_id: int) -> list[Q] | None:
+        """What a search may mean, each for an index of its own; None when nothing is searched for."""
+        if not self.text:
+            return None
+        number = key(self.text.removeprefix("#"))
+        services = _services(customer_id, self.text, number)
+        one_by_one = [[each] for each in services] if len(services) <= _ALONE else [services]
+        return [
+            Q(link__icontains=self.text),
+            *([] if number is None else [Q(pk=number)]),
+            *(Q(service_id__in=each) for each in one_by_one),
+        ]
+
+    def apply(self, orders: QuerySet[Order], customer_id: int) -> QuerySet[Order]:
+        """All of the customer's orders that are looked at, in one set."""
+        meant = self.meant(customer_id)
+        orders = self.narrow(orders)
+        return orders if meant is None else orders.filter(reduce(or_, meant))
 
 
 @login_required
@@ -90,13 +113,12 @@ def order_list(request: CustomerRequest) -> HttpResponse:
     """The customer's orders, newest first, by status, days and search."""
     wanted = Filter.read(request.GET)
     orders = _own(request).filter(parent__isnull=True)
-    page = page_of(wanted.apply(orders), request.GET)
-    tally = orders.order_by().values_list("status").annotate(Count("pk"))
-    counts = dict(tally)
+    page = page_of(wanted.narrow(orders), request.GET, meant=wanted.meant(request.user.pk))
+    counts = tallies(request.user.pk)
     context = {
         "page": page,
-        "tabs": [(value, label, counts.get(value, 0)) for value, label in Status.choices],
-        "total": sum(counts.values()),
+        "tabs": [(value, label, counts[value]) for value, label in Status.choices],
+        "total": total(counts),
         "filter": wanted,
         "known": _known(page.rows),
     }
@@ -107,7 +129,8 @@ def order_list(request: CustomerRequest) -> HttpResponse:
 @require_GET
 def export(request: CustomerRequest) -> StreamingHttpResponse:
     """Exactly the orders that the list shows with the same filter, as CSV."""
-    orders = Filter.read(request.GET).apply(_own(request).filter(parent__isnull=True))
+    own = _own(request).filter(parent__isnull=True)
+    orders = Filter.read(request.GET).apply(own, request.user.pk).order_by("-pk")
     # The zone is fixed here: the stream is written after the middleware has left.
     written = csv_lines(orders.iterator(chunk_size=1000), timezone.get_current_timezone())
     return download(written, "orders.csv")

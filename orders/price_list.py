@@ -96,7 +96,7 @@ def _row(service: Service, rate: Decimal) -> dict[str, Any]:
         "rate": plain(rate),
         "min": str(service.min_quantity),
         "max": str(service.max_quantity),
-        "refill": service.refill,
+        "refill": service.offers_refill,
         "cancel": service.cancel,
     }
     # Seen at real panels, and not in the document: so only where it says something.

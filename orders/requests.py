@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -24,9 +23,10 @@ from orders.decisions import FOLLOWED
 from orders.errors import NotPossible
 from orders.models import Order, Request
 from orders.money import lock_order
+from orders.refills import refill_refusal
 from orders.services import withdraw
-from orders.settlement import close_cancels, facts_of
-from orders.states import FINAL, REQUEST_OPEN, Dispatch, RequestState, Status
+from orders.settlement import close_cancels
+from orders.states import FINAL, REQUEST_OPEN, Dispatch, RequestState
 from orders.timeline import Code, record
 from upstream.answers import ItemError, RefillState, RefillStatus
 from upstream.client import MAX_IDS, Client
@@ -34,7 +34,8 @@ from upstream.errors import Abort, Kind, NotSent, OutcomeUnknown, Rejected, Upst
 
 logger = logging.getLogger(__name__)
 
-REFILL_EVERY = timedelta(hours=24)
+# A refill whose ID names none is asked about no more; it counts as done after this time.
+_BLIND_FOR = timedelta(hours=24)
 # Claimed and not marked in this time: its worker died before anything was sent.
 CLAIM_LASTS = timedelta(seconds=20)
 # Marked and not answered in this time: its worker died and something may have been sent.
@@ -59,43 +60,6 @@ class _Verdict:
     answer: str = ""
 
 
-def refill_refusal(order: Order, now: datetime) -> str:
-    """Why this order can't be refilled now, as a sentence for its customer; empty when it can.
-
-    Seen at real panels: completed or partial orders of services with refill, within 30 days, one
-    open request, and 24 hours between two. A request the provider refused may be repeated.
-    """
-    if not order.service.refill:
-        return _("This service has no refill.")
-    if order.dispatch not in FOLLOWED or order.status not in (Status.COMPLETED, Status.PARTIAL):
-        return _("Only a completed or partial order can be refilled.")
-    if facts_of(order).shape.is_container:
-        return _("Ask for the refill of its part orders.")
-    return _refill_timing(order, now) or _refill_history(order, now)
-
-
-def _refill_timing(order: Order, now: datetime) -> str:
-    ended = order.finished_at or now
-    if settings.REFILL_DAYS and now - ended > timedelta(days=settings.REFILL_DAYS):
-        return _("The time for a refill is over.")
-    earliest = ended + timedelta(hours=settings.REFILL_WAIT_HOURS)
-    if now < earliest:
-        return _("A refill is possible %s hours after the order ended.") % (
-            settings.REFILL_WAIT_HOURS
-        )
-    return ""
-
-
-def _refill_history(order: Order, now: datetime) -> str:
-    refills = order.requests.filter(kind=Request.Kind.REFILL)
-    if refills.filter(state__in=REQUEST_OPEN).exists():
-        return _("A refill is under way.")
-    recent = refills.filter(created_at__gt=now - REFILL_EVERY)
-    if recent.exclude(state=RequestState.REJECTED).exists():
-        return _("A refill can be asked for once in 24 hours.")
-    return ""
-
-
 def cancel_refusal(order: Order, now: datetime) -> str:  # noqa: ARG001 - one shape for both
     """Why this order can't be cancelled now, as a sentence for its customer; empty when it can."""
     if order.status in FINAL:
@@ -113,7 +77,10 @@ def cancel_refusal(order: Order, now: datetime) -> str:  # noqa: ARG001 - one sh
 
 @transaction.atomic
 def request_refill(*, order_id: int, actor: User | None) -> Request:
-    """Queue a refill request. Raises NotPossible with the sentence of `refill_refusal`."""
+    """Queue a refill request, or put it before staff where the service or its provider says so.
+
+    Raises NotPossible with the sentence of `refill_refusal`.
+    """
     order = lock_order(order_id).order
     return _queue(order, Request.Kind.REFILL, refill_refusal, actor)
 
@@ -139,10 +106,12 @@ def _queue(
     if text := refusal(order, timezone.now()):
         raise NotPossible(text)
     is_refill = kind == Request.Kind.REFILL
+    waits = is_refill and order.service.is_refilled_by_staff
     record(order, Code.REFILL_REQUESTED if is_refill else Code.CANCEL_REQUESTED, actor=actor)
     return Request.objects.create(
-        order=order, provider_id=order.provider_id, kind=kind, requested_by=actor
-    )
+        order=order, provider_id=order.provider_id, kind=kind, requested_by=actor,
+        state=RequestState.ASKED if waits else RequestState.QUEUED,
+    )  # fmt: skip
 
 
 def send_due(limit: int = 100) -> int:
@@ -261,7 +230,7 @@ def wait(attempts: int) -> timedelta:
 def _first_poll(request: Request, verdict: _Verdict, now: datetime) -> datetime | None:
     if request.kind != Request.Kind.REFILL or verdict.state != RequestState.ACCEPTED:
         return None
-    return now + (timedelta(0) if _is_followed(request.provider_id, verdict) else REFILL_EVERY)
+    return now + (timedelta(0) if _is_followed(request.provider_id, verdict) else _BLIND_FOR)
 
 
 def _is_followed(provider_id: int, verdict: _Verdict) -> bool:

@@ -4,7 +4,7 @@ A day's rows are always made anew from its orders, whole; nothing is added to wh
 run that is repeated, overlaps another or was missed changes no figure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,6 +12,7 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Q
 
+from catalog.models import Service
 from orders.models import DailySales, Order, SalesMark
 from orders.states import Dispatch, Status
 from wallet.models import Entry
@@ -77,6 +78,7 @@ def true_cost(
     return cost
 
 
+_SUMS = ("orders", "revenue", "refunds", "cost")
 _COLUMNS = (
     "service_id", "service__category_id", "provider_id", "customer_id", "charge", "refunded",
     "dispatch", "status", "cost", "exchange_rate", "upstream_charge", "quantity", "remains",
@@ -185,25 +187,67 @@ class Report:
 def by_day(first: date, last: date) -> Report:
     """The site's figures of each day, both ends included."""
     rows = DailySales.objects.filter(_within(first, last), part=Part.SITE).order_by("day")
-    return _report([(row.day, row) for row in rows])
+    return _report(rows.values_list("day", *_SUMS))
 
 
-def by_part(part: DailySales.Part, first: date, last: date) -> Report:
-    """The figures of each service, category, provider or customer, the greatest revenue first."""
+def by_part(
+    part: DailySales.Part, first: date, last: date, *, category: int | None = None
+) -> Report:
+    """The figures of each service, category, provider or customer, the greatest revenue first.
+
+    Of services, those of one category if it is given.
+    """
     rows = DailySales.objects.filter(_within(first, last), part=part)
-    found = _report([(row.key, row) for row in rows])
+    if category is not None:
+        rows = rows.filter(key__in=Service.objects.filter(category=category).values("pk"))
+    found = _report(rows.values_list("key", *_SUMS))
     return Report(found.total, sorted(found.rows, key=lambda row: -row[1].net))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What a service, category, provider or customer brought in some days, and in as many before."""
+
+    key: int
+    now: Figures
+    before: Figures
+
+    @property
+    def change(self) -> Decimal:
+        """By how much revenue less refunds rose."""
+        return self.now.net - self.before.net
+
+
+def moves(part: DailySales.Part, report: Report, first: date, last: date) -> list[Move]:
+    """Each key's revenue in these days (which `report` has) against as many days before.
+
+    The greatest rise first; what did not move is left out.
+    """
+    now = dict(report.rows)
+    before = dict(by_part(part, *days_before(first, last)).rows)
+    found = [
+        Move(key, now.get(key, Figures()), before.get(key, Figures()))
+        for key in sorted(now.keys() | before.keys())
+        if isinstance(key, int)
+    ]
+    return sorted((move for move in found if move.change), key=lambda move: -move.change)
+
+
+def days_before(first: date, last: date) -> tuple[date, date]:
+    """As many days, ending the day before `first`."""
+    return first - (last - first) - timedelta(days=1), first - timedelta(days=1)
 
 
 def _within(first: date, last: date) -> Q:
     return Q(day__gte=first, day__lte=last)
 
 
-def _report(rows: Sequence[tuple[date | int, DailySales]]) -> Report:
-    total = Figures()
+def _report(rows: Iterable[tuple[date | int, int, Decimal, Decimal, Decimal]]) -> Report:
+    """The rows' sums for each key and for all; in Decimal, as SQLite would add in floats."""
     found: dict[date | int, Figures] = {}
-    for key, row in rows:
-        one = Figures(row.orders, row.revenue, row.refunds, row.cost)
-        total.add(one)
-        found.setdefault(key, Figures()).add(one)
+    for key, orders, revenue, refunds, cost in rows:
+        found.setdefault(key, Figures()).add(Figures(orders, revenue, refunds, cost))
+    total = Figures()
+    for figures in found.values():
+        total.add(figures)
     return Report(total, list(found.items()))

@@ -6,23 +6,31 @@ from decimal import Decimal
 from functools import partial
 
 from django.db import IntegrityError, transaction
-from django.db.models import Case, Q, Value, When
+from django.db.models import BigIntegerField, CharField, Q, QuerySet, UUIDField
 from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
-from catalog.rates import for_customer
 from catalog.rules import read_rules
 from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
-from orders.errors import DuplicateLink, InvalidLines, PriceChanged, TokenReused
+from orders.errors import (
+    DuplicateLink,
+    InvalidLines,
+    InvalidOrder,
+    NotOnSale,
+    PriceChanged,
+    TokenReused,
+)
 from orders.letters import tell_ended
 from orders.models import Attempt, Order
 from orders.money import charge_order, charge_orders, lock_order, refund_order
+from orders.offers import offer
 from orders.quotes import Filled, Quote, quote, read_form
 from orders.states import MAY_HAVE_REACHED, OPEN, Dispatch, Outcome, Status
 from orders.timeline import Code, record, record_placed
 from orders.wakeups import kick
 from wallet.money import ZERO
+from wallet.prepared import Insert, Rows, Slot
 from wallet.services import lock_account
 
 _KICKED_AT_ONCE = 16
@@ -37,27 +45,32 @@ def place_order(
     seen_charge: Decimal | None = None,
     allow_duplicate: bool = False,
     source: Order.Source = Order.Source.WEB,
+    is_offer: bool = False,
 ) -> Order:
     """Create an order and take its charge from the wallet: both, or neither.
+
+    What the service costs now is read anew, unless the caller has just done so: `is_offer` says
+    that `service` is a fresh answer of `orders.offers.offer` for this customer.
 
     A token that was used before returns the first order when the content is the same. Raises
     InvalidOrder, NotOnSale, PriceChanged (when `seen_charge` is not the charge), DuplicateLink,
     TokenReused, InsufficientFunds or AccountFrozen, and then nothing is written.
     """
     filled = read_form(service, values)
+    # Reckoned before the account is locked: the shorter a lock is held, the more orders it lets by.
+    agreed = _agree(customer, service, values, is_offer=is_offer)
     try:
         with transaction.atomic():
             account = lock_account(customer.pk)
-            first = _similar(customer, service, filled, client_token)
-            if first is not None and first.client_token == client_token:
-                return _same(first, service, filled)
-            found = Service.objects.select_related("provider", "category")
-            current = for_customer(found, customer.pk).get(pk=service.pk)
-            agreed = quote(current, values, customer, read_rules())
+            similar = _similar(customer, service, filled.link, client_token, allow_duplicate)
+            if client_token in similar:
+                return _same(Order.objects.get(pk=similar[client_token]), service, filled)
+            if not isinstance(agreed, Quote):
+                raise agreed
             if seen_charge is not None and seen_charge != agreed.charge:
                 raise PriceChanged(seen=seen_charge, now=agreed.charge)
-            if first is not None and not allow_duplicate:
-                raise DuplicateLink(first.pk)
+            if similar:
+                raise DuplicateLink(max(similar.values()))
             order = _create(customer, agreed, client_token, source)
             charge_order(account=account, order=order)
             record(order, Code.PLACED, actor=customer, charge=str(order.charge))
@@ -73,18 +86,42 @@ def place_order(
         return _same(first, service, filled)
 
 
+def _agree(
+    customer: User, service: Service, values: Mapping[str, str], *, is_offer: bool
+) -> Quote | InvalidOrder | NotOnSale:
+    """What the order would be now, or why there is none; a form that was sent before needs none."""
+    current = service if is_offer else offer(customer.pk, service.pk)
+    if current is None:
+        raise Service.DoesNotExist(f"service {service.pk} is gone")
+    try:
+        return quote(current, values, customer, read_rules())
+    except (InvalidOrder, NotOnSale) as exc:
+        return exc
+
+
 def _similar(
-    customer: User, service: Service, filled: Filled, client_token: uuid.UUID
-) -> Order | None:
-    """The order made from this very form, else an active one of this service on this link."""
-    same_form = Q(client_token=client_token)
-    same_link = Q(service=service, link=filled.link, status__in=OPEN)
-    return (
-        Order.objects.of(customer.pk)
-        .filter(same_form | same_link)
-        .order_by(Case(When(same_form, then=Value(0)), default=Value(1)), "-pk")
-        .first()
-    )
+    customer: User, service: Service, link: str, client_token: uuid.UUID, allow_duplicate: bool
+) -> dict[uuid.UUID, int]:
+    """The customer's orders that are meant, the newest first: number by token."""
+    given = {"customer": customer.pk, "token": client_token}
+    if allow_duplicate:
+        return dict(_with_token(**given))
+    return dict(_with_token_or_link(**given, service=service.pk, link=link))
+
+
+_TOKEN = Slot("token", UUIDField())
+_ON_LINK = Q(
+    service=Slot("service", BigIntegerField()), link=Slot("link", CharField()), status__in=OPEN
+)
+
+
+def _numbers(wanted: Q) -> QuerySet[Order, tuple[uuid.UUID, int]]:
+    mine = Order.objects.filter(wanted, customer_id=Slot("customer", BigIntegerField()))
+    return mine.order_by("-pk").values_list("client_token", "pk")
+
+
+_with_token = Rows(lambda: _numbers(Q(client_token=_TOKEN)))
+_with_token_or_link = Rows(lambda: _numbers(Q(client_token=_TOKEN) | _ON_LINK))
 
 
 def _same(first: Order, service: Service, filled: Filled) -> Order:
@@ -95,8 +132,11 @@ def _same(first: Order, service: Service, filled: Filled) -> Order:
 
 def _create(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
     order = _order(customer, agreed, client_token, source)
-    order.save(force_insert=True)
+    _insert([order])
     return order
+
+
+_insert = Insert(Order)
 
 
 def _order(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
@@ -148,10 +188,11 @@ def place_many(
     total = sum((found.charge for found in quotes), ZERO)
     if seen_charge is not None and seen_charge != total:
         raise PriceChanged(seen=seen_charge, now=total)
-    orders = Order.objects.bulk_create(
+    orders = [
         _order(customer, found, token, source)
         for found, token in zip(quotes, tokens(client_token), strict=False)
-    )
+    ]
+    _insert(orders)
     charge_orders(account=account, orders=orders)
     record_placed(orders, actor=customer)
     transaction.on_commit(partial(_kick_first, orders), robust=True)

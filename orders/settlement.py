@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.models import User
 from orders.decisions import (
     FOLLOWED,
     Decision,
@@ -26,7 +27,16 @@ from orders.states import FINAL, Dispatch, RequestState, Status
 from orders.timeline import Code, record
 from upstream.answers import OrderStatus
 
-__all__ = ["FOLLOWED", "Decision", "apply_status", "close_cancels", "decide", "facts_of"]
+__all__ = [
+    "FOLLOWED",
+    "Decision",
+    "apply_status",
+    "close_cancels",
+    "decide",
+    "facts_of",
+    "foresee",
+    "settle_by_hand",
+]
 
 # A panel that lists more parts than this for one order is not believed.
 MAX_PARTS = 1000
@@ -101,6 +111,20 @@ def apply_status(order_id: int, answer: OrderStatus, *, now: datetime | None = N
     return True
 
 
+def foresee(order: Order, answer: OrderStatus) -> Decision:
+    """What `answer` would change of the order as it is; nothing is written."""
+    is_container = facts_of(order).shape.is_container
+    parts = list(order.children.order_by("pk")) if is_container else []
+    return decide(facts_of(order, parts), answer)
+
+
+def settle_by_hand(
+    locked: Locked, decision: Decision, *, actor: User, note: str, now: datetime
+) -> None:
+    """Write a decision that a person stands for: the money under their name, and no more looking."""
+    _write(locked, replace(decision, attention=""), now, actor=actor, note=note)
+
+
 def close_cancels(order_ids: Iterable[int], *, now: datetime) -> None:
     """Answer the cancel requests of orders that have become final: the order's status is what came
     of them. Requests being sent are left to their sender, which looks at the order afterwards."""
@@ -117,12 +141,18 @@ def close_cancels(order_ids: Iterable[int], *, now: datetime) -> None:
             record(request.order_id, Code.CANCEL_STATE, state=state)
 
 
-def _write(locked: Locked, decision: Decision, now: datetime) -> None:
+def _write(
+    locked: Locked, decision: Decision, now: datetime, *, actor: User | None = None, note: str = ""
+) -> None:
     order = locked.order
     was = _Before(order.status, order.attention)
     if decision.refund > 0:
         refund_order(
-            locked, amount=decision.refund, reference=f"order-{order.pk}-{decision.reference}"
+            locked,
+            amount=decision.refund,
+            reference=f"order-{order.pk}-{decision.reference}",
+            actor=actor,
+            note=note,
         )
     order.status = decision.status
     order.raw_status = decision.raw_status

@@ -63,6 +63,7 @@ UNDECIDED = [Outcome.SENDING, Outcome.UNKNOWN, Outcome.ABSENT, Outcome.REPEATED]
 class RequestState(models.TextChoices):
     """A refill or a cancel request."""
 
+    ASKED = "asked", _("waiting for staff")  # nothing is sent before they approve it
     QUEUED = "queued", _("requested")
     SENDING = "sending", _("sending")
     ACCEPTED = "accepted", _("at the provider")
@@ -72,6 +73,7 @@ class RequestState(models.TextChoices):
 
 
 REQUEST_OPEN = [
+    RequestState.ASKED,
     RequestState.QUEUED,
     RequestState.SENDING,
     RequestState.ACCEPTED,

@@ -2,10 +2,10 @@
 
 from celery import shared_task
 
-from orders import fulfilment, gates
+from orders import fulfilment, gates, runs
 from orders.wakeups import kick, kick_probe
 
-__all__ = ["forward_order", "kick", "kick_probe", "probe_provider"]
+__all__ = ["forward_order", "kick", "kick_probe", "probe_provider", "work_on_run"]
 
 
 @shared_task(ignore_result=True)
@@ -19,3 +19,9 @@ def probe_provider(provider_id: int) -> None:
     """Ask a provider for our balance, and wake the queue if it takes orders again."""
     if gates.probe(provider_id):
         fulfilment.sweep()
+
+
+@shared_task(ignore_result=True)
+def work_on_run(run_id: int) -> None:
+    """Go on with a bulk action for a while; the sweep finds what is left."""
+    runs.work_on(run_id)

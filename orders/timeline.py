@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from orders.models import Event, Order
+from wallet.prepared import Insert
 
 
 class Code(models.TextChoices):
@@ -67,20 +68,27 @@ def record(
     order: Order | int, code: Code, *, actor: User | None = None, **values: str | int | None
 ) -> Event:
     """Add a line. Values are plain text or numbers (amounts as text); never a key or an answer."""
-    return Event.objects.create(
+    event = Event(
         order_id=order if isinstance(order, int) else order.pk,
         code=code,
         values={name: value for name, value in values.items() if value is not None},
         actor=actor,
     )
+    _insert([event])
+    return event
 
 
 def record_placed(orders: Iterable[Order], *, actor: User) -> None:
     """Begin the timelines of many orders in one statement."""
-    Event.objects.bulk_create(
-        Event(order=order, code=Code.PLACED, values={"charge": str(order.charge)}, actor=actor)
-        for order in orders
+    _insert(
+        [
+            Event(order=order, code=Code.PLACED, values={"charge": str(order.charge)}, actor=actor)
+            for order in orders
+        ]
     )
+
+
+_insert = Insert(Event)
 
 
 def lines(order: Order, *, for_staff: bool) -> list[Line]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -17,7 +19,8 @@ from accounts.requests import CustomerRequest
 from catalog.models import Favourite, Service
 from catalog.rates import for_customer, priced, rate_for
 from catalog.rules import read_rules
-from catalog.search import categories, on_sale, search
+from catalog.search import Found, words_of
+from catalog.shelves import first_categories, on_sale, shelves
 from catalog.views import MOST_CATEGORIES
 from orders.errors import (
     DuplicateLink,
@@ -28,12 +31,16 @@ from orders.errors import (
 )
 from orders.forms import OrderForm, order_type_of
 from orders.models import Order, ServiceTimes
-from orders.quotes import Quote, quote
+from orders.offers import offer
+from orders.quotes import Quote, is_on_sale, quote
 from orders.services import place_order
 from upstream.order_types import Units
 from wallet.context_processors import balance_of
 from wallet.errors import AccountFrozen, InsufficientFunds
 from wallet.paging import PAGE_SIZE, key
+
+# What the page tells of a service besides.
+_ON_THE_PAGE = ["description", "own_description", "refill", "refill_by", "cancel"]
 
 
 @dataclass
@@ -44,12 +51,16 @@ class Draft:
     service: Service
     form: OrderForm
     token: uuid.UUID
-    balance: Decimal
     quote: Quote | None = None
     problem: str = ""
     changed: PriceChanged | None = None
     duplicate: int | None = None
     field_errors: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def balance(self) -> Decimal:
+        """Looked up for a page only: an order that is placed answers with a redirect."""
+        return balance_of(self.customer.pk)
 
     @property
     def times(self) -> ServiceTimes | None:
@@ -127,15 +138,27 @@ def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, An
     text, category = request.GET.get("q", ""), key(request.GET.get("category"))
     context: dict[str, Any] = {"text": text, "category": category}
     if text.strip() or category is not None:
-        found = list(for_customer(search(text, category), request.user.pk)[: PAGE_SIZE + 1])
+        found = _found(request.user.pk, text, category)
         shown = priced(found[:PAGE_SIZE], request.user.pk)
         context |= {"found": shown, "has_more": len(found) > PAGE_SIZE}
     else:
         context["recent"] = priced(_recent(request.user.pk), request.user.pk)
         context["kept"] = priced(_kept(request.user.pk), request.user.pk)
     if with_categories:
-        context["categories"] = categories(MOST_CATEGORIES)
+        context["categories"] = first_categories(MOST_CATEGORIES)
     return context
+
+
+def _found(customer_id: int, text: str, category: int | None) -> list[Service]:
+    """A page of services, and one more if there are more."""
+    services = for_customer(on_sale(), customer_id)
+    among = Q() if category is None else Q(category_id=category)
+    words = words_of(text)
+    if not words:
+        return list(services.filter(among)[: PAGE_SIZE + 1])
+    stock = shelves() if category is None else shelves().of(category)
+    found = Found(services.filter(among), words, stock, among=among)
+    return list(found[0 : PAGE_SIZE + 1])
 
 
 def _recent(customer_id: int) -> list[Service]:
@@ -181,7 +204,6 @@ def _draft(
         service=service,
         form=OrderForm(service, order_type, typed, initial),
         token=token_of(request.POST.get("token")),
-        balance=balance_of(request.user.pk),
     )
 
 
@@ -212,8 +234,10 @@ def _try_quote(draft: Draft) -> None:
 
 
 def _submit(request: CustomerRequest) -> HttpResponse:
-    service = _service(request, key(request.POST.get("service")))
-    if service is None:
+    number = key(request.POST.get("service"))
+    # Read once for the form and for the order that is placed a moment later.
+    service = None if number is None else offer(request.user.pk, number)
+    if service is None or not is_on_sale(service) or order_type_of(service) is None:
         messages.error(request, _("This service is not on sale now. Choose another one."))
         return redirect("orders:new")
     draft = _draft(request, service)
@@ -222,14 +246,20 @@ def _submit(request: CustomerRequest) -> HttpResponse:
     if request.POST.get("action") == "quote" or seen is None:
         _try_quote(draft)
         draft.form.show_errors(draft.field_errors)
-        return render(request, "orders/new.html", {"draft": draft})
+        return _shown(request, draft)
     order = _place(request, draft, seen)
     if order is None:
-        return render(request, "orders/new.html", {"draft": draft})
+        return _shown(request, draft)
     messages.success(
         request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"}
     )
     return redirect(order)
+
+
+def _shown(request: CustomerRequest, draft: Draft) -> HttpResponse:
+    """The form again; the page says more of the service than an order needs."""
+    draft.service.refresh_from_db(fields=_ON_THE_PAGE)
+    return render(request, "orders/new.html", {"draft": draft})
 
 
 def _place(request: CustomerRequest, draft: Draft, seen: Decimal) -> Order | None:
@@ -242,6 +272,7 @@ def _place(request: CustomerRequest, draft: Draft, seen: Decimal) -> Order | Non
             client_token=draft.token,
             seen_charge=seen,
             allow_duplicate=request.POST.get("allow_duplicate") == "yes",
+            is_offer=True,
         )
     except InvalidOrder as exc:
         draft.field_errors = exc.errors

@@ -56,3 +56,8 @@ def kick(order_id: int) -> bool:
 def kick_probe(provider_id: int) -> bool:
     """Ask a worker to find out whether this provider can be sent orders again."""
     return broker.send("orders.tasks.probe_provider", provider_id)
+
+
+def kick_run(run_id: int) -> bool:
+    """Ask a worker to go on with a bulk action now."""
+    return broker.send("orders.tasks.work_on_run", run_id)

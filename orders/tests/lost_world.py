@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 
 from orders.matching import (
     CANDIDATES_PER_CALL,
@@ -91,8 +92,14 @@ class Played:
         )
 
 
+@cache
 def moment(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
+
+
+@cache
+def _own(id_: int, began: float, answered: float) -> Own:
+    return Own(id_, moment(began), moment(answered))
 
 
 def make_deeds(rng: random.Random, regime: Regime) -> list[Deed]:
@@ -189,7 +196,7 @@ class Player:
         ]
         known = frozenset([deed.id for deed in answered]) | frozenset(self.adopted.values())
         return Sight(
-            own=[Own(d.id, moment(d.began), moment(d.answered or 0)) for d in answered],
+            own=[_own(deed.id, deed.began, deed.answered or 0) for deed in answered],
             lost=[self._lost(deed, at) for deed in self.deeds if self._is_lost(deed, at)],
             orphans=[each for id_, each in self.orphans.items() if id_ not in known],
             known=known,

@@ -6,8 +6,11 @@ from decimal import Decimal
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import keeping
 from accounts.models import User
 from catalog.models import Service
 from orders import api_add
@@ -288,6 +291,20 @@ def test_after_48_hours_a_request_id_is_forgotten(program: Program, service: Ser
     ApiAdd.objects.update(created_at=just_inside - timedelta(minutes=2))
     assert api_add.forget_old() == 1
     assert Order.objects.count() == 2
+
+
+def test_old_calls_are_forgotten_in_parts(
+    program: Program, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "CHUNK", 2)
+    for number in range(5):
+        program.order(service.pk, link=f"https://example.com/{number}")
+    ApiAdd.objects.update(created_at=timezone.now() - 2 * api_add.REPLAYED_FOR)
+
+    with CaptureQueriesContext(connection) as asked:
+        assert api_add.forget_old() == 5
+
+    assert sum(each["sql"].startswith("DELETE") for each in asked.captured_queries) == 3
 
 
 def test_the_page_and_the_api_do_not_answer_for_each_other(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
@@ -243,7 +244,7 @@ def test_a_refill_is_asked_for_and_followed(program: Program, order: Order) -> N
     assert program("refill_status", refill=refill) == {"status": "Pending"}
     Request.objects.update(state=RequestState.ACCEPTED)
     assert program("refill_status", refill=refill) == {"status": "In progress"}
-    Request.objects.update(state=RequestState.COMPLETED)
+    Request.objects.update(state=RequestState.COMPLETED, finished_at=timezone.now())
     assert program("refill_status", refills=f"{refill},x") == [
         {"refill": refill, "status": "Completed"},
         {"refill": "x", "status": {"error": "Refill not found"}},
@@ -386,7 +387,7 @@ def test_every_example_of_the_document_is_answered_with_the_same_keys_types_and_
     assert shape(program("refill", orders=f"{order.pk},{other.pk},999")) == shape(
         printed("refill", "orders")
     )
-    Request.objects.update(state=RequestState.REJECTED)
+    Request.objects.update(state=RequestState.REJECTED, finished_at=timezone.now())
     third = program("refill", order=order.pk)
     assert shape(third) == shape(printed("refill", "order"))
     assert shape(program("refill_status", refill=third["refill"])) == shape(

@@ -12,8 +12,10 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import keeping
 from accounts.models import User
 from catalog.models import Service
 from orders import callbacks
@@ -334,6 +336,23 @@ def test_old_messages_are_forgotten_but_not_what_an_open_order_was_told(
 
     assert callbacks.forget_old() == 1
     assert Delivery.objects.get().order == order
+
+
+def test_old_messages_go_in_parts(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "CHUNK", 2)
+    callback = Callback.objects.get()
+    change(order, Status.COMPLETED)
+    long_ago = timezone.now() - callbacks.KEPT_FOR - timedelta(days=1)
+    Delivery.objects.bulk_create(
+        Delivery(callback=callback, order=order, status=Status.COMPLETED, state="delivered",
+                 created_at=long_ago)
+        for _ in range(5)
+    )  # fmt: skip
+
+    with CaptureQueriesContext(connection) as asked:
+        assert callbacks.forget_old() == 5
+
+    assert sum(each["sql"].startswith("DELETE") for each in asked.captured_queries) == 3
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def order(customer: User, service: Service) -> Order:
 
 def act(client: Client, order: Order, name: str, **fields: Any) -> Any:
     url = reverse(f"admin:orders_order_{name}", args=[order.pk])
-    form = {"reason": "they wrote", "token": uuid.uuid4(), **fields}
+    form = {"reason": "they wrote", "code": "goodwill", "token": uuid.uuid4(), **fields}
     return client.post(url, form)
 
 

@@ -1,6 +1,7 @@
 """Polling a simulated provider over HTTP."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent import futures
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -19,8 +21,9 @@ from orders import following
 from orders.attention import Attention
 from orders.audit import check
 from orders.errors import NotPossible
-from orders.following import PollReport, check_now, next_poll, pause, poll_due
+from orders.following import PollReport, check_now, poll_due
 from orders.models import Order
+from orders.pacing import after_call, may_call, next_poll, note_call, pause, share
 from orders.states import Dispatch, Status
 from orders.tests.upstream_world import Upstream, balance, due, running_upstream
 from orders.timeline import Code
@@ -149,8 +152,9 @@ def test_a_batch_writes_what_changed_in_a_statement_per_kind(
     with CaptureQueriesContext(connection) as captured:
         report = poll_due()
     assert report.changed == 99
-    # Claim 2, running 1, ended 1, timeline 1, cancel requests 1, mails 2; providers and rules 2.
-    assert len(queries(captured)) == 10
+    # Claim 2, what differs 1, running 1, ended 1, timeline 1, cancel requests 1, mails 2; providers
+    # and rules 2.
+    assert len(queries(captured)) == 11
     assert Order.objects.filter(status=Status.COMPLETED).count() == 50
     assert Order.objects.filter(status=Status.COMPLETED, next_poll_at=None).count() == 50
     assert Order.objects.filter(status=Status.IN_PROGRESS, finished_at=None).count() == 49
@@ -169,6 +173,39 @@ def test_many_orders_are_asked_about_100_at_a_time(upstream: Upstream, customer:
     report = poll_due()
     assert (report.calls, report.asked) == (2, 105)
     assert upstream.world.counts.received["status"] - before == 2
+    due(*Order.objects.all())
+    with CaptureQueriesContext(connection) as captured:
+        assert poll_due().calls == 2
+    # Claimed together: two statements for both calls, besides the providers and their rules.
+    assert len(queries(captured)) == 4
+
+
+def test_calls_go_on_while_the_database_is_busy_and_claims_stay_a_few_ahead(
+    upstream: Upstream, customer: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.POLL_IN_FLIGHT = 2
+    monkeypatch.setattr(following, "MAX_IDS", 4)
+    first = upstream.accept(customer, quantity="10")
+    copies(upstream, first, 39)
+    received, honest = upstream.world.counts.received, following._apply
+    at_first: list[int] = []
+    claimed: list[int] = []
+
+    def slow(answered: Any, now: datetime) -> PollReport:
+        # Two calls were under way and two more claimed: none of them waits for what is written.
+        deadline = time.monotonic() + 10
+        while not at_first and received["status"] < 4 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        at_first.append(received["status"])
+        claimed.append(Order.objects.filter(polled_at__isnull=False).count())
+        return honest(answered, now)
+
+    monkeypatch.setattr(following, "_apply", slow)
+    assert poll_due().asked == 40
+    assert at_first[0] >= 4
+    # What is in memory doesn't grow with what is due: a claim or two for each time of writing.
+    assert claimed[0] <= 24
+    assert received["status"] == 10
 
 
 def test_calls_are_limited_and_the_rest_waits(upstream: Upstream, customer: User) -> None:
@@ -187,6 +224,61 @@ def test_providers_take_turns(upstream: Upstream, customer: User) -> None:
     Order.objects.filter(pk=order.pk).update(provider=other)
     report = poll_due(limit_calls=2)
     assert (report.calls, report.asked) == (2, 2)
+
+
+def test_a_provider_with_much_to_ask_about_leaves_places_to_others(
+    upstream: Upstream, customer: User, settings: LazySettings
+) -> None:
+    settings.POLL_IN_FLIGHT = 2
+    busy = Provider.objects.create(
+        name="Busy", url=upstream.simulator.url, api_key=upstream.provider.api_key
+    )
+    first = upstream.accept(customer, quantity="10")
+    orders = [first, *copies(upstream, first, 101)]
+    for order in orders[:101]:
+        Order.objects.filter(pk=order.pk).update(provider=busy)
+    assert (poll_due(limit_calls=2).asked, share(2, 2), share(16, 3), share(4, 9)) == (101, 1, 6, 1)
+    assert not Order.objects.filter(provider=upstream.provider, polled_at=None).exists()
+
+
+def test_a_provider_is_called_within_its_budget(upstream: Upstream, customer: User) -> None:
+    Provider.objects.update(status_calls_per_minute=7)
+    order = upstream.accept(customer)
+    calls = []
+    for _ in range(4):
+        due(order)
+        calls.append(poll_due().calls)
+    # Ten seconds' worth at once, and then no more before a tenth of a minute is over.
+    assert calls == [1, 1, 0, 0]
+    order.refresh_from_db()
+    assert order.next_poll_at is not None
+    assert order.next_poll_at <= timezone.now(), "what has to wait stays due"
+    cache.clear()  # the minute is over
+    assert poll_due().asked == 1
+
+
+@pytest.mark.parametrize(("per_minute", "at_once"), [(1, 1), (120, 18), (1000, 143)])
+def test_the_budget_is_kept_in_the_cache_of_all_processes(per_minute: int, at_once: int) -> None:
+    now, made = 1_800_000_000.0, 0
+    while may_call(1, per_minute, now) and made < 1000:
+        note_call(1, per_minute, now)
+        made += 1
+    assert made == at_once
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 120, 1000])
+@pytest.mark.parametrize("every", [0.01, 0.7, 5.0, 13.0])
+def test_no_minute_has_more_calls_than_the_budget(per_minute: int, every: float) -> None:
+    due, made = 0.0, []
+    now = 1000.0
+    while now < 1400.0:
+        while (taken := after_call(due, now, per_minute)) is not None:
+            due = taken
+            made.append(now)
+        now += every
+    most = max(sum(1 for at in made if begin <= at < begin + 60) for begin in made)
+    assert most <= per_minute
+    assert len(made) >= 0.8 * per_minute * (400 - 70) / 60 - 1, "most of the budget is used"
 
 
 def test_an_order_that_was_asked_about_is_not_due_again(upstream: Upstream, customer: User) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.models import User
 from catalog.models import Service
@@ -279,9 +280,14 @@ def test_a_worker_whose_claim_went_on_without_it_sends_nothing(
 
 
 def test_without_the_fence_two_workers_place_the_order_twice(
-    simulator: Simulator, customer: User, sold: Service, monkeypatch: pytest.MonkeyPatch
+    simulator: Simulator,
+    customer: User,
+    sold: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
 ) -> None:
-    """F13, twin of F07."""
+    """F13, twin of F07; the first worker's deadline must outlast the second on a busy machine."""
+    settings.UPSTREAM_READ_TIMEOUT = settings.UPSTREAM_TOTAL_TIMEOUT = Decimal(20)
     order = order_of(customer, sold)
     due = [partial(pass_to_another_worker, order)]
 

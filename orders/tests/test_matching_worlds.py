@@ -52,7 +52,7 @@ def test_nothing_is_wrong_and_most_is_decided(regime: Regime, least: float) -> N
     ],
 )
 def test_nothing_is_wrong_where_little_can_be_told(regime: Regime) -> None:
-    played = play_all(regime, range(8))
+    played = play_all(regime, range(5))
     assert played.decided > 0
 
 

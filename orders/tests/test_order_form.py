@@ -16,7 +16,7 @@ from upstream.order_types import ORDER_TYPES, OrderType
 from wallet.context_processors import balance_of
 from wallet.models import Account
 
-MOST_QUERIES = 12
+MOST_QUERIES = 8
 MOST_BYTES = 60_000
 LINK = "https://example.com/p/1"
 
@@ -153,7 +153,8 @@ def test_too_little_balance_says_how_much_is_missing(signed_in: Client, service:
     ).content.decode()
 
     assert "You have $10.00; $2.00 is missing." in page
-    assert 'href="/wallet/">Add funds' in page
+    assert 'href="/wallet/add/">Add funds' in page
+    assert signed_in.get("/wallet/add/").headers["Location"] == "/wallet/"
     assert "Place order" not in page
 
 

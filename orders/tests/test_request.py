@@ -15,10 +15,10 @@ from orders.audit import check
 from orders.errors import NotPossible
 from orders.following import check_now, poll_due
 from orders.models import Order, Request
+from orders.refills import refill_refusal
 from orders.requests import (
     cancel_order,
     cancel_refusal,
-    refill_refusal,
     request_refill,
     send_due,
 )
@@ -112,7 +112,7 @@ def test_the_providers_first_answer_one_names_no_refill(
         ({"status": Status.IN_PROGRESS, "finished_at": None}, "Only a completed or partial"),
         ({"status": Status.PARTIAL}, ""),
         ({"finished_at": timezone.now() - 29 * DAY}, ""),
-        ({"finished_at": timezone.now() - 31 * DAY}, "time for a refill is over"),
+        ({"finished_at": timezone.now() - 31 * DAY}, "time for a refill ended on"),
         ({"parameters": {"runs": "2"}}, "part orders"),
     ],
 )
@@ -134,15 +134,17 @@ def test_the_refill_window_is_a_setting(done: Order, settings: LazySettings) -> 
     settings.REFILL_DAYS = 0
     assert refill_refusal(done, later) == ""
     settings.REFILL_WAIT_HOURS = 24
-    assert "24 hours" in refill_refusal(done, timezone.now())
+    assert refill_refusal(done, timezone.now()) == "A refill opens in 24 h."
 
 
 def test_one_refill_at_a_time_and_one_in_24_hours(done: Order, customer: User) -> None:
     first = request_refill(order_id=done.pk, actor=customer)
     with pytest.raises(NotPossible, match="under way"):
         request_refill(order_id=done.pk, actor=customer)
-    Request.objects.filter(pk=first.pk).update(state=RequestState.COMPLETED)
-    with pytest.raises(NotPossible, match="24 hours"):
+    Request.objects.filter(pk=first.pk).update(
+        state=RequestState.COMPLETED, finished_at=timezone.now()
+    )
+    with pytest.raises(NotPossible, match="opens in 24 h"):
         request_refill(order_id=done.pk, actor=customer)
     Request.objects.filter(pk=first.pk).update(created_at=timezone.now() - 25 * HOUR)
     request_refill(order_id=done.pk, actor=customer)

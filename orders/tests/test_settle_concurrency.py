@@ -139,12 +139,9 @@ def rich(db: None) -> User:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("processes", [2, 8])
-def test_processes_spend_one_balance_and_not_a_cent_more(
-    rich: User, tmp_path: Path, processes: int
-) -> None:
+def test_processes_spend_one_balance_and_not_a_cent_more(rich: User, tmp_path: Path) -> None:
     books = Books(tmp_path)
-    assert spend_together(books, rich, processes, "locked") == 142
+    assert spend_together(books, rich, 5, "locked") == 142
     assert books.fault(rich.pk) == ""
     assert exact(books.rows("SELECT balance FROM wallet_account")[0][0]) == 6
 
@@ -156,7 +153,8 @@ def test_without_the_lock_the_same_processes_break_the_books(rich: User, tmp_pat
     assert books.fault(rich.pk) != ""
 
 
-ACCOUNTS = 3000
+# Of as many, adding in SQL refuses and leaves dust on more than 25 each, as the test below shows.
+ACCOUNTS = 500
 
 
 def random_amounts(count: int) -> Iterator[tuple[Decimal, Decimal]]:
@@ -191,7 +189,9 @@ def test_whoever_has_exactly_enough_is_never_refused_and_keeps_no_dust() -> None
 @pytest.mark.django_db
 def test_adding_in_sql_would_refuse_customers_on_sqlite() -> None:
     refused = dust = 0
-    for account, (first, second) in zip(empty_accounts(500), random_amounts(500), strict=True):
+    for account, (first, second) in zip(
+        empty_accounts(ACCOUNTS), random_amounts(ACCOUNTS), strict=True
+    ):
         row = Account.objects.filter(pk=account.pk)
         row.update(balance=F("balance") + first)
         row.update(balance=F("balance") + second)
@@ -303,8 +303,8 @@ def test_without_the_lock_two_statuses_would_pay_twice(
 
     honest = money.refund_order
 
-    def unreferenced(locked: money.Locked, *, amount: Decimal, reference: str) -> Entry:
-        return honest(locked, amount=amount, reference=f"{reference}-{uuid.uuid4()}")
+    def unreferenced(locked: money.Locked, *, reference: str, **rest: Any) -> Entry:
+        return honest(locked, reference=f"{reference}-{uuid.uuid4()}", **rest)
 
     monkeypatch.setattr(settlement, "lock_order", unlocked)
     monkeypatch.setattr(settlement, "refund_order", unreferenced)

@@ -2,7 +2,7 @@
 
 python -m orders.tests.worker COMMAND [ID …]
 
-Commands: forward ID, run_due, sweep, withdraw ID. The environment variable STOP_AT names a point of
+Commands: forward ID, run_due, sweep, withdraw ID, bulk ID. The environment variable STOP_AT names a point of
 POINTS; STOP_HOW is "exit" (as a crash, nothing is cleaned up) or "stop" (SIGSTOP, to be continued).
 The product knows nothing of this: the points are made by wrapping its functions here.
 """
@@ -49,8 +49,22 @@ def _after(module: Any, name: str) -> None:
     setattr(module, name, stopping)
 
 
+def _inside(module: Any, name: str) -> None:
+    from django.db import transaction  # noqa: PLC0415 - needs django.setup()
+
+    function = getattr(module, name)
+
+    def stopping(*args: Any, **options: Any) -> Any:
+        with transaction.atomic():
+            result = function(*args, **options)
+            stop()
+        return result
+
+    setattr(module, name, stopping)
+
+
 def _points() -> dict[str, Callable[[], None]]:
-    from orders import claims, fulfilment, verdicts  # noqa: PLC0415 - needs django.setup()
+    from orders import claims, fulfilment, runs, verdicts  # noqa: PLC0415 - needs django.setup()
     from upstream import transport  # noqa: PLC0415
 
     return {
@@ -63,9 +77,13 @@ def _points() -> dict[str, Callable[[], None]]:
         "after_send": lambda: _before(transport._Dialling, "getresponse"),
         "after_answer": lambda: _before(verdicts, "judge"),
         "before_verdict": lambda: _before(fulfilment, "write_verdict"),
-        # The timeline's line is the last statement of the verdict's transaction.
-        "in_verdict": lambda: _after(fulfilment, "record"),
+        # Everything of the verdict is written, and nothing of it is committed.
+        "in_verdict": lambda: _inside(fulfilment, "_accept"),
         "after_verdict": lambda: _after(fulfilment, "write_verdict"),
+        # A bulk action: the row's work is done and not committed; committed; asked and not written.
+        "in_bulk_row": lambda: _after(runs, "_say"),
+        "after_bulk_row": lambda: _after(runs, "_do"),
+        "after_bulk_answers": lambda: _after(runs, "check_many"),
     }
 
 
@@ -86,7 +104,7 @@ def main(command: str, *arguments: str) -> None:
     """Run one command."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
     django.setup()
-    from orders import fulfilment, services  # noqa: PLC0415 - needs django.setup()
+    from orders import fulfilment, runs, services  # noqa: PLC0415 - needs django.setup()
 
     if point := os.environ.get("STOP_AT"):
         _points()[point]()
@@ -98,6 +116,8 @@ def main(command: str, *arguments: str) -> None:
         fulfilment.sweep(wake=lambda _: True, ask=lambda _: True)
     elif command == "withdraw":
         services.withdraw(int(arguments[0]), actor=None)
+    elif command == "bulk":
+        runs.work_on(int(arguments[0]))
     else:
         raise SystemExit(f"no command {command}")
 

@@ -1,10 +1,14 @@
 """Typical times: from our own completed orders, and only when there are enough."""
 
+import copy
 import datetime as dt
 import uuid
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -12,7 +16,7 @@ from catalog.models import Service
 from orders.models import Event, Order, ServiceTimes
 from orders.states import Dispatch, Status
 from orders.templatetags.orders import duration
-from orders.times import refresh_times, typical_seconds
+from orders.timing import NEWEST, measure, stuck, typical_seconds
 
 NOW = timezone.now()
 MINUTE = dt.timedelta(minutes=1)
@@ -46,8 +50,8 @@ def completed(
 
 
 def test_below_ten_nothing_is_said() -> None:
-    assert typical_seconds([60.0] * 9) is None
-    assert typical_seconds([60.0] * 9 + [1e9]) == 60
+    assert typical_seconds([MINUTE] * 9) is None
+    assert typical_seconds([MINUTE] * 9 + [MINUTE * 9999]) == 60
 
 
 def test_times_are_the_medians_of_completed_orders(customer: User, service: Service) -> None:
@@ -62,7 +66,7 @@ def test_times_are_the_medians_of_completed_orders(customer: User, service: Serv
         finished_at=NOW - dt.timedelta(days=100),
     )  # fmt: skip
 
-    assert refresh_times(NOW) == 1
+    assert measure(NOW) == 1
 
     times = ServiceTimes.objects.get(service=service)
     assert (times.finish_seconds, times.finish_sample) == (3600, 11)
@@ -72,12 +76,12 @@ def test_times_are_the_medians_of_completed_orders(customer: User, service: Serv
 def test_figures_are_renewed_and_go_when_they_are_too_old(customer: User, service: Service) -> None:
     for _ in range(10):
         completed(customer, service, 10)
-    refresh_times(NOW)
+    measure(NOW)
     assert ServiceTimes.objects.get().start_seconds is None
-    refresh_times(NOW)
+    measure(NOW)
     assert ServiceTimes.objects.count() == 1
 
-    refresh_times(NOW + dt.timedelta(days=100))
+    measure(NOW + dt.timedelta(days=100))
 
     assert not ServiceTimes.objects.exists()
 
@@ -90,13 +94,57 @@ def test_the_form_shows_them_with_their_sample(
     assert "Typically done" not in client.get(address).content.decode()
     for _ in range(12):
         completed(customer, service, 180)
-    refresh_times(NOW)
+    measure(NOW)
 
     page = client.get(address).content.decode()
 
     assert "3 hours" in page
     assert "of 12 orders" in page
     assert "Typical start" not in page
+
+
+def test_only_the_newest_orders_of_each_service_speak_in_one_query(
+    customer: User, service: Service
+) -> None:
+    other = Service.objects.create(
+        provider=service.provider, category=service.category, upstream_id="2", name="Slow",
+        type="Default", order_type="default", cost_rate=1, price_rate=2, min_quantity=1,
+        max_quantity=100,
+    )  # fmt: skip
+    for minutes, sold, count in ((9999, service, 60), (30, other, 20), (5, service, NEWEST)):
+        one = completed(customer, sold, minutes)
+        one.sent_at = one.created_at + MINUTE
+        one.save(update_fields=["sent_at"])
+        copies = [copy.copy(one) for _ in range(count - 1)]
+        for each in copies:
+            each.pk, each.upstream_id, each.client_token = None, uuid.uuid4().hex, uuid.uuid4()
+        Order.objects.bulk_create(copies)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert measure(NOW) == 2
+
+    assert len([each for each in queries if "orders_order" in each["sql"]]) == 1
+    times = service.times
+    assert (times.finish_sample, times.finish_seconds) == (NEWEST, 300)
+    assert times.delivery_p95 == 4 * MINUTE
+    assert other.times.finish_sample == 20
+
+
+def test_a_drip_feed_is_not_stuck_because_its_buyer_wants_it_slow(
+    customer: User, service: Service
+) -> None:
+    ServiceTimes.objects.create(service=service, delivery_p95=MINUTE)
+    slow: dict[str, Any] = {
+        "status": Status.IN_PROGRESS,
+        "finished_at": None,
+        "sent_at": NOW - 5 * MINUTE,
+    }
+    late = completed(customer, service, 0, **slow)
+    completed(customer, service, 0, **slow, parameters={"runs": "5"})
+    completed(customer, service, 0, **slow, order_type="subscriptions")
+    completed(customer, service, 0, **{**slow, "sent_at": NOW})
+
+    assert list(stuck(NOW)) == [late]
 
 
 @pytest.mark.parametrize(
