@@ -11,9 +11,11 @@ import requests
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
+from django.db.models import Count
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from catalog.models import SyncRun
+from catalog.models import HeldChange, SyncRun
 from orders.models import Gate, Order
 from orders.states import Dispatch
 from panel import state
@@ -56,7 +58,7 @@ def run_alerts(now: datetime) -> Report:
 
 def find_troubles(now: datetime) -> list[Trouble]:
     """Everything that needs a person at this moment."""
-    return [*_jobs(now), *_waiting(now), *_providers(now)]
+    return [*_jobs(now), *_waiting(now), *_providers(now), *_held()]
 
 
 def _jobs(now: datetime) -> Iterable[Trouble]:
@@ -79,6 +81,13 @@ def _waiting(now: datetime) -> Iterable[Trouble]:
         text = _("%(count)s paid orders are not sent yet, the oldest for %(minutes)s minutes.")
         minutes = int(unsent.oldest.total_seconds() // 60)
         yield Trouble("unsent", text % {"count": unsent.count, "minutes": minutes})
+    if still := state.stuck_runs(now).count:
+        text = ngettext(
+            "%(count)s bulk action stands still: none of its orders had a turn for 15 minutes.",
+            "%(count)s bulk actions stand still: none of their orders had a turn for 15 minutes.",
+            still,
+        )
+        yield Trouble("bulk", text % {"count": still})
 
 
 def _providers(now: datetime) -> Iterable[Trouble]:
@@ -101,6 +110,21 @@ def _providers(now: datetime) -> Iterable[Trouble]:
                 f"balance:{row.pk}",
                 text % {"provider": row.name, "balance": row.balance, "currency": row.currency},
             )
+
+
+def _held() -> Iterable[Trouble]:
+    """Price changes that wait for a decision: until then these services are not sold."""
+    open_ = HeldChange.objects.filter(
+        state=HeldChange.State.OPEN, service__provider__is_enabled=True
+    )
+    counted = open_.order_by().values_list("service__provider", "service__provider__name")
+    for pk, name, count in counted.annotate(count=Count("pk")):
+        text = ngettext(
+            "%(count)s change in the list of %(provider)s is held and waits for a decision.",
+            "%(count)s changes in the list of %(provider)s are held and wait for a decision.",
+            count,
+        )
+        yield Trouble(f"held:{pk}", text % {"count": count, "provider": name})
 
 
 def _list_fails(provider_id: int) -> bool:

@@ -9,8 +9,12 @@ from django.db import connections
 from kombu import Connection
 
 from accounts import trace
+from panel.memory import settle
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "panel.settings")
+# Celery throws away what Django's checks find, and they load every page's address and view.
+# `manage.py check` and the step below are what looks.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 
 def drop_dead_connections() -> None:
@@ -73,7 +77,15 @@ class RefuseUnsafeDatabase(bootsteps.Step):
         check_start()
 
 
+class Settle(bootsteps.Step):
+    """Ends a worker's start: all tasks and models are loaded."""
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        settle()
+
+
 app: "Celery[Any]" = Celery("panel", task_cls=PanelTask, amqp=PanelAMQP)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
-app.steps["worker"].add(RefuseUnsafeDatabase)
+app.steps["worker"].update({RefuseUnsafeDatabase, Settle})

@@ -8,6 +8,7 @@ from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext_lazy as _
 
@@ -15,7 +16,9 @@ from accounts.models import User
 from accounts.staff import figure
 from catalog.models import Provider, SyncRun
 from orders.models import Gate, Order
+from orders.sales import by_day
 from orders.states import Dispatch, Status
+from panel import reports
 from panel.models import Job
 from wallet.models import Account, TopUpRequest
 
@@ -46,10 +49,31 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     if not isinstance(user, User):
         return context
     context["tiles"] = _tiles(user, now)
+    context["sales"] = _sales() if user.has_perm("orders.view_dailysales") else None
     context["today"] = _orders_today(now) if user.has_perm("orders.view_order") else None
     context["providers"] = _providers(now) if user.has_perm("catalog.view_provider") else None
     context["jobs"] = _jobs(now) if user.has_perm("panel.view_job") else None
     return context
+
+
+def _sales() -> dict[str, Any]:
+    """Each period with its sums; its name leads to the report, its new customers to their list."""
+    rows = []
+    for days in reports.PERIODS:
+        first, last = reports.period(days)
+        count = reports.new_customers(first, last)
+        rows.append(
+            [
+                _link(f"{reverse('sales')}?days={days}", _("%(days)d days") % {"days": days}),
+                *reports.cells(by_day(first, last).total),
+                _link(reports.customers_link(first, last), count),
+            ]
+        )
+    return {"headers": [_("period"), *reports.HEADERS, _("new customers")], "rows": rows}
+
+
+def _link(address: str, text: Any) -> Any:
+    return format_html('<a class="underline" href="{}">{}</a>', address, text)
 
 
 def _tiles(user: User, now: datetime) -> list[Tile]:

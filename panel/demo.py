@@ -32,6 +32,7 @@ def prepare_environment(environment: MutableMapping[str, str]) -> None:
         CURRENCY="USD",
         MARKUP_PERCENT="50",
         REQUIRE_STAFF_2FA="0",
+        STAFF_CONFIRM_MINUTES="0",
         ALLOW_PRIVATE_UPSTREAM="1",
         POLL_YOUNG_SECONDS="2",
         EMAIL_URL="consolemail://",

@@ -74,6 +74,14 @@ def number(name: str, default: int, *, low: int = 0, high: int = 10**9) -> int:
     return _read(name, read, f"a whole number from {low} to {high}")
 
 
+def days(name: str, default: int, *, least: int = 1) -> int:
+    """A number of days, at least so many; 0 means for ever."""
+    value = number(name, default, high=36_500)
+    if 0 < value < least:
+        raise ImproperlyConfigured(f"{name} must be 0 (for ever) or at least {least}")
+    return value
+
+
 def amount(name: str, default: str, *, low: str = "0", high: str = "1000000") -> Decimal:
     """A decimal number between `low` and `high`."""
 

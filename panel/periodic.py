@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts import mail
-from catalog import history, sync
+from catalog import history, proving, sync
 from catalog.services import ensure_first_provider
 from orders import (
     api_add,
@@ -22,11 +22,11 @@ from orders import (
     reconcile,
     requests,
     restore,
+    runs,
     sales,
-    times,
     timing,
 )
-from panel import alerts
+from panel import alerts, retention
 from panel.jobs import run_job
 from panel.schedule import PeriodicJob
 
@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 class LedgerDiffers(Exception):
     """The audit found what must not be; its first finding is the message."""
+
+
+class AuditLogDiffers(Exception):
+    """The audit log or the price history was altered; the first problem is the message."""
 
 
 def run_periodic_job(name: str, *, now: bool = False) -> bool:
@@ -71,6 +75,10 @@ def _send_requests() -> str:
     return f"{requests.send_due()} sent"
 
 
+def _work_on_runs() -> str:
+    return f"{runs.work_due()} orders"
+
+
 def _poll_requests() -> str:
     return f"{requests.poll_due()} checked"
 
@@ -99,6 +107,10 @@ def _forget_old() -> str:
     return f"{api_add.forget_old()} calls, {callbacks.forget_old()} callback messages"
 
 
+def _apply_retention() -> str:
+    return f"{retention.forget_old(timezone.now())} forgotten"
+
+
 def _check_ledger() -> str:
     """Audit all money; a wallet that does not add up takes no more orders."""
     findings = audit.check()
@@ -111,12 +123,22 @@ def _check_ledger() -> str:
     return f"no errors, {len(findings)} notes"
 
 
+def _check_audit() -> str:
+    """Prove that nothing of the audit log or the price history was changed or removed."""
+    proof = proving.prove(timezone.now())
+    for problem in proof.problems:
+        logger.error("Audit log: %s", problem)
+    if proof.problems:
+        raise AuditLogDiffers(f"{len(proof.problems)} problems, first: {proof.problems[0]}")
+    return f"no problems in entries {proof.since + 1} to {proof.until}" if proof.until else "empty"
+
+
 def _send_alerts() -> str:
     return sentence(alerts.run_alerts(timezone.now()))
 
 
 def _refresh_times() -> str:
-    return f"{times.refresh_times()} services"
+    return f"{timing.measure(timezone.now())} services"
 
 
 def _send_mails() -> str:
@@ -135,10 +157,6 @@ def _heal_sales() -> str:
     return f"{sales.heal(timezone.now())} days differed"
 
 
-def _time_services() -> str:
-    return f"{timing.measure(timezone.now())} services"
-
-
 def _prune_history() -> str:
     return f"{history.prune(timezone.now())} changes forgotten"
 
@@ -148,18 +166,20 @@ WORK: dict[str, Callable[[], str]] = {
     "poll_orders": _poll_orders,
     "send_requests": _send_requests,
     "poll_requests": _poll_requests,
+    "bulk_runs": _work_on_runs,
     "reconcile": _reconcile,
     "sync_catalog": _sync_catalog,
     "refresh_balances": _refresh_balances,
     "send_callbacks": _send_callbacks,
     "forget_old": _forget_old,
+    "apply_retention": _apply_retention,
     "send_alerts": _send_alerts,
     "check_ledger": _check_ledger,
+    "check_audit": _check_audit,
     "send_mails": _send_mails,
     "refresh_times": _refresh_times,
     "roll_up_sales": _roll_up_sales,
     "heal_sales": _heal_sales,
     "reckon_providers": _reckon_providers,
-    "time_services": _time_services,
     "prune_history": _prune_history,
 }

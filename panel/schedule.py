@@ -38,20 +38,22 @@ def periodic_jobs(*, sync_minutes: int, poll_seconds: int) -> dict[str, Periodic
         PeriodicJob("poll_orders", timedelta(seconds=min(5, poll_seconds))),
         PeriodicJob("send_requests", timedelta(seconds=5)),
         PeriodicJob("poll_requests", timedelta(seconds=min(30, poll_seconds))),
+        PeriodicJob("bulk_runs", timedelta(seconds=5)),
         PeriodicJob("reconcile", timedelta(seconds=5)),
         PeriodicJob("sync_catalog", timedelta(minutes=sync_minutes)),
         PeriodicJob("refresh_balances", timedelta(minutes=5)),
         PeriodicJob("refresh_times", timedelta(hours=1)),
         PeriodicJob("send_mails", timedelta(seconds=10)),
         PeriodicJob("roll_up_sales", timedelta(minutes=5)),
-        PeriodicJob("time_services", timedelta(days=1), hour=2),
         PeriodicJob("reckon_providers", timedelta(hours=1)),
         PeriodicJob("heal_sales", timedelta(days=1), hour=4),
         PeriodicJob("prune_history", timedelta(days=1), hour=5),
         PeriodicJob("send_callbacks", timedelta(seconds=5)),
         PeriodicJob("forget_old", timedelta(hours=1)),
+        PeriodicJob("apply_retention", timedelta(hours=1)),
         PeriodicJob("send_alerts", timedelta(minutes=1)),
         PeriodicJob("check_ledger", timedelta(days=1), hour=3),
+        PeriodicJob("check_audit", timedelta(days=1), hour=2),
     ]
     return {job.name: job for job in jobs}
 

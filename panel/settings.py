@@ -142,6 +142,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.middleware.PersonalLocaleMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.StaffSession",
+    "accounts.confirming.ConfirmFirst",
     "accounts.viewing.LookAtCustomer",
     "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -194,6 +196,8 @@ def _database() -> dict[str, Any]:
     options.setdefault(
         "options", "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=30000"
     )
+    # For the statements of wallet.prepared; Django itself prepares none.
+    options.setdefault("prepare_threshold", 5 if env.flag("PREPARED_STATEMENTS", True) else None)
     return config
 
 
@@ -233,7 +237,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "global_keyprefix": env.text("REDIS_PREFIX", "panel:"),
     }
     if REDIS_URL
-    else {"polling_interval": 0.05}
+    else {"polling_interval": 0.02}
 )
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_DISABLE_PREFETCH = bool(REDIS_URL)
@@ -243,6 +247,8 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_BEAT_ENABLE_REMOTE_CONTROL = bool(REDIS_URL)
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = schedule.SUBMIT
+# Bulk actions take their time; sending orders must not wait behind them.
+CELERY_TASK_ROUTES = {"orders.tasks.work_on_run": {"queue": schedule.POLL}}
 PERIODIC_JOBS = schedule.periodic_jobs(
     sync_minutes=env.number("CATALOG_SYNC_MINUTES", 60, low=1, high=10_080),
     poll_seconds=POLL_YOUNG_SECONDS,
@@ -272,10 +278,17 @@ ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
 ACCOUNT_MAX_EMAIL_ADDRESSES = 2
 # The admin is shut to staff who sign in with a password alone.
 REQUIRE_STAFF_2FA = env.flag("REQUIRE_STAFF_2FA", default=True)
+# When staff are signed out: after so many hours in any case, and after so long without a request.
+STAFF_SESSION_HOURS = env.number("STAFF_SESSION_HOURS", 12, low=1, high=336)
+STAFF_IDLE_MINUTES = env.number("STAFF_IDLE_MINUTES", 60, high=1440)
+# How old a sign-in may be for what can't be taken back; 0: as old as the session.
+STAFF_CONFIRM_MINUTES = env.number("STAFF_CONFIRM_MINUTES", 10, high=1440)
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_TOTP_ISSUER = SITE_NAME
 MFA_ADAPTER = "accounts.adapter.MFAAdapter"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
+# A changed password, address or second factor is told to its owner, who may not have done it.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
 
 EMAIL_URL = env.text("EMAIL_URL", "consolemail://")
 try:
@@ -315,7 +328,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # How many proxies add to X-Forwarded-For; none may be believed that a visitor could have written.
 TRUSTED_PROXY_COUNT = env.number("TRUSTED_PROXY_COUNT", int(BEHIND_PROXY), high=10)
-ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
 ACCOUNT_RATE_LIMITS = {
     "login": "30/m/ip",
     "login_failed": "10/m/ip,5/5m/key",
@@ -343,6 +355,18 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 
 # Where `manage.py backup` puts its copies.
 BACKUP_DIR = Path(env.text("BACKUP_DIR", str(VAR_DIR / "backups")))
+
+# For how many days what is neither money nor an order is kept (0: for ever). The least is what the
+# panel itself still reads: typical times need timelines, the search for lost answers needs readings.
+KEEP_TIMELINES_DAYS = env.days("KEEP_TIMELINES_DAYS", 730, least=100)
+KEEP_ANSWERS_DAYS = env.days("KEEP_ANSWERS_DAYS", 180, least=7)
+KEEP_MAILS_DAYS = env.days("KEEP_MAILS_DAYS", 30)
+KEEP_SESSIONS_DAYS = env.days("KEEP_SESSIONS_DAYS", 90)
+KEEP_RUNS_DAYS = env.days("KEEP_RUNS_DAYS", 180)
+KEEP_BULK_RUNS_DAYS = env.days("KEEP_BULK_RUNS_DAYS", 730)
+KEEP_READINGS_DAYS = env.days("KEEP_READINGS_DAYS", 400, least=31)
+# The links of orders whose customer deleted the account.
+KEEP_DELETED_LINKS_DAYS = env.days("KEEP_DELETED_LINKS_DAYS", 90)
 
 # Who is told, once each, what needs a person.
 ALERT_EMAILS = env.items("ALERT_EMAILS")

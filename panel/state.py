@@ -8,6 +8,7 @@ from django.db.models import Min
 
 from catalog.models import Provider
 from orders.models import Attempt, Gate, Order
+from orders.run_models import BulkRun
 from orders.states import Dispatch
 from panel.models import Job
 from panel.schedule import PeriodicJob
@@ -83,6 +84,12 @@ def unconfirmed(now: datetime) -> Waiting:
     lost = Attempt.objects.filter(order__dispatch=Dispatch.UNKNOWN)
     count = Order.objects.filter(dispatch=Dispatch.UNKNOWN).count()
     return Waiting(count, _since(lost.aggregate(at=Min("sending_at"))["at"], now))
+
+
+def stuck_runs(now: datetime) -> Waiting:
+    """Bulk actions that stand still."""
+    begun = list(BulkRun.objects.stuck(now).values_list("created_at", flat=True))
+    return Waiting(len(begun), _since(min(begun, default=None), now))
 
 
 def _since(moment: datetime | None, now: datetime) -> timedelta:

@@ -8,6 +8,8 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+NEEDS_ATTENTION = _("Needs attention")
+
 
 def _may_view(permission: str) -> Callable[[HttpRequest], bool]:
     def allowed(request: HttpRequest) -> bool:
@@ -30,6 +32,10 @@ def _stylesheet(_request: HttpRequest) -> str:
     return static("css/admin.css")
 
 
+def _icon(_request: HttpRequest) -> str:
+    return static("img/favicon.svg")
+
+
 def config(site_name: str) -> dict[str, Any]:
     """Unfold's settings for a site of this name."""
     return {
@@ -41,21 +47,22 @@ def config(site_name: str) -> dict[str, Any]:
         "SHOW_VIEW_ON_SITE": False,
         "DASHBOARD_CALLBACK": "panel.dashboard.add_figures",
         "STYLES": [_stylesheet],
+        "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _icon}],
         "COLORS": {"primary": _BLUE},
-        "SIDEBAR": {"show_search": True, "navigation": _navigation()},
+        "SIDEBAR": {"show_search": True, "navigation": "panel.menu.navigation"},
     }
 
 
-def _navigation() -> list[dict[str, Any]]:
+def menu() -> list[dict[str, Any]]:
+    """The entries in groups, as Unfold wants them; whoever may not see one is not shown it."""
     return [
         {
             "items": [
                 {"title": _("Dashboard"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
                 {
-                    "title": _("Needs attention"),
+                    "title": NEEDS_ATTENTION,
                     "icon": "notifications",
                     "link": reverse_lazy("attention"),
-                    "badge": "panel.attention.badge",
                 },
                 {
                     "title": _("Sales"),
@@ -69,6 +76,7 @@ def _navigation() -> list[dict[str, Any]]:
             "title": _("Sales"),
             "items": [
                 _item(_("Orders"), "shopping_cart", "orders.order"),
+                _item(_("Bulk actions"), "playlist_add_check", "orders.bulkrun"),
                 _item(_("Refills and cancels"), "autorenew", "orders.request"),
                 _item(_("Wallets"), "account_balance_wallet", "wallet.account"),
                 _item(_("Top-up requests"), "payments", "wallet.topuprequest"),

@@ -17,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("wallet/", include("wallet.urls")),
     path("", include("accounts.urls")),
     path("", include("orders.api_urls")),
+    path("", include("orders.personal_urls")),
     path("accounts/", include("allauth.urls")),
     path("admin/attention/", admin.site.admin_view(attention.page), name="attention"),
     path("admin/sales/", admin.site.admin_view(reports.sales_page), name="sales"),

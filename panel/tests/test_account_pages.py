@@ -7,6 +7,7 @@ from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
+from accounts.mail import send_due
 from accounts.models import User
 from wallet.models import Account
 
@@ -54,6 +55,7 @@ def test_a_wrong_password_keeps_the_address_and_says_so(client: Client, customer
 def test_a_forgotten_password_is_set_anew_by_mail(client: Client, customer: User) -> None:
     client.post("/accounts/password/reset/", {"email": customer.email})
 
+    send_due()
     body = str(mail.outbox[0].body)
     link = next(word for word in body.split() if "/accounts/password/reset/key/" in word)
     page = client.get(link, follow=True)

@@ -14,9 +14,10 @@ from django.core import mail
 from django.utils import timezone
 
 from accounts.models import User
-from catalog.models import Provider, Service, SyncRun
+from catalog.models import HeldChange, Provider, Service, SyncRun
 from orders.gates import pause, resume
 from orders.models import Attempt, Gate, Order
+from orders.run_models import BulkRow, BulkRun
 from orders.states import Dispatch, Outcome
 from orders.tests.worlds import order_of
 from panel.alerts import find_troubles, is_low, run_alerts, spent
@@ -192,3 +193,105 @@ def test_a_balance_is_low_by_the_last_weeks_spending(
 def test_a_provider_that_is_switched_off_is_no_trouble(paused: Provider) -> None:
     Provider.objects.update(is_enabled=False)
     assert keys() == set()
+
+
+def test_held_changes_are_a_trouble_until_they_are_decided(service: Service) -> None:
+    held = HeldChange.objects.create(
+        service=service, reasons=[HeldChange.Reason.COST], fields={"cost_rate": ["1", "9"]}
+    )
+    [trouble] = find_troubles(NOW)
+    assert trouble.key == f"held:{service.provider_id}"
+    assert "1 change in the list of Upstream is held" in trouble.text
+
+    HeldChange.objects.filter(pk=held.pk).update(state=HeldChange.State.IGNORED)
+    assert keys() == set()
+
+
+def test_bulk_actions_that_stand_still_are_one_trouble_until_they_move(
+    customer: User, service: Service
+) -> None:
+    order = order_of(customer, service)
+
+    def begin(minutes: int, **fields: Any) -> BulkRun:
+        return BulkRun.objects.create(
+            action="refund", started_by=customer, created_at=NOW - minutes * MINUTE, **fields
+        )
+
+    begin(14)
+    begin(99, finished_at=NOW - 98 * MINUTE)
+    moving = begin(99)
+    row = BulkRow.objects.create(
+        run=moving, order=order, state="done", done_at=NOW - 14 * MINUTE
+    )  # fmt: skip
+    assert keys() == set()
+
+    still = begin(16)
+    BulkRow.objects.create(run=still, order=order)
+    BulkRow.objects.filter(pk=row.pk).update(done_at=NOW - 16 * MINUTE)
+    [trouble] = find_troubles(NOW)
+    assert (trouble.key, trouble.text[:26]) == ("bulk", "2 bulk actions stand still")
+
+    BulkRun.objects.filter(pk=moving.pk).update(finished_at=NOW)
+    [trouble] = find_troubles(NOW)
+    assert "1 bulk action stands still" in trouble.text
+    BulkRow.objects.filter(run=still).update(state="failed", done_at=NOW)
+    assert keys() == set()
+
+
+def bring_on(customer: User, service: Service) -> None:
+    """Every trouble there is, at once."""
+    provider = service.provider
+    Job.objects.update_or_create(name="sweep", defaults={"started_at": NOW - 30 * MINUTE})
+    Job.objects.update_or_create(
+        name="check_ledger", defaults={"started_at": NOW, "succeeded": False}
+    )
+    lost, _unsent, sent = (order_of(customer, service) for _ in range(3))
+    Order.objects.update(created_at=NOW - 40 * MINUTE)
+    Order.objects.filter(pk=lost.pk).update(dispatch=Dispatch.UNKNOWN, attempt_no=1)
+    Attempt.objects.create(
+        order=lost, number=1, outcome=Outcome.UNKNOWN, sending_at=NOW - 40 * MINUTE
+    )
+    Order.objects.filter(pk=sent.pk).update(
+        dispatch=Dispatch.ACCEPTED, upstream_id=f"{sent.pk}", sent_at=NOW, expected_charge=70
+    )
+    Provider.objects.update(balance=Decimal(1))
+    pause(provider.pk, reason=Gate.Pause.ACCOUNT)
+    for _ in range(3):
+        SyncRun.objects.create(provider=provider, outcome=SyncRun.Outcome.FAILED)
+    HeldChange.objects.create(service=service, reasons=["cost"], fields={})
+    BulkRun.objects.create(
+        action="refund", started_by=customer, created_at=NOW - 40 * MINUTE
+    )  # fmt: skip
+
+
+def clear() -> None:
+    """None of it any more."""
+    Job.objects.all().delete()
+    Order.objects.update(dispatch=Dispatch.CHILD, upstream_id="")
+    Provider.objects.update(balance=Decimal(10_000))
+    Gate.objects.all().delete()
+    SyncRun.objects.all().delete()
+    HeldChange.objects.all().delete()
+    BulkRun.objects.all().delete()
+
+
+def test_each_kind_of_trouble_is_told_once_until_it_clears_and_then_anew(
+    customer: User, service: Service, by_mail: None
+) -> None:
+    pk = service.provider_id
+    kinds = {
+        "late:sweep", "failed:check_ledger", "unconfirmed", "unsent", f"paused:{pk}:account",
+        f"sync:{pk}", f"balance:{pk}", f"held:{pk}", "bulk",
+    }  # fmt: skip
+    for round_ in range(2):
+        bring_on(customer, service)
+        at = NOW + round_ * 20 * MINUTE
+        assert keys() == kinds
+        assert [run_alerts(at + minute * MINUTE).told for minute in range(3)] == [9, 0, 0]
+
+        clear()
+        assert keys() == set()
+        assert run_alerts(at + 10 * MINUTE).over == 9
+
+    assert len(mail.outbox) == 2
+    assert Alert.objects.count() == 18

@@ -6,12 +6,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.keys import authenticate
 from accounts.models import User
-from panel.tests.test_browser import DESKTOP, SMALLEST, WCAG
+from panel.tests.browsing import DESKTOP, SMALLEST, WCAG
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -19,23 +19,19 @@ PAGES = ["/api/", "/account/keys/", "/account/callbacks/"]
 
 
 @pytest.fixture
-def page(live_server: LiveServer, customer: User) -> Iterator[Page]:
+def page(browser: Browser, live_server: LiveServer, customer: User) -> Iterator[Page]:
     client = Client()
     client.force_login(customer)
     session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        context = browser.new_context(base_url=live_server.url)
-        context.add_cookies(
-            [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
-        )
-        complaints: list[str] = []
-        context.on("console", lambda line: complaints.append(line.text))
-        context.on("weberror", lambda error: complaints.append(str(error.error)))
-        yield context.new_page()
-        browser.close()
+    context = browser.new_context(base_url=live_server.url)
+    context.add_cookies(
+        [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
+    )
+    complaints: list[str] = []
+    context.on("console", lambda line: complaints.append(line.text))
+    context.on("weberror", lambda error: complaints.append(str(error.error)))
+    yield context.new_page()
+    context.close()
     assert complaints == []
 
 
@@ -52,6 +48,15 @@ def test_the_pages_fit_and_are_accessible(page: Page, width: tuple[int, int]) ->
     for path in PAGES:
         page.goto(path)
         check(page)
+
+
+def test_the_documents_heading_stands_above_its_text(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.goto("/api/")
+    heading, text = (page.locator(each).first.bounding_box() for each in ("h1", "dl.card"))
+    assert heading is not None
+    assert text is not None
+    assert heading["x"] == text["x"]
 
 
 def test_a_key_is_made_used_and_revoked(page: Page) -> None:

@@ -4,13 +4,12 @@ import re
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from django.conf import settings
-from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
@@ -18,53 +17,22 @@ from catalog.models import Service
 from orders.models import Order
 from orders.services import place_order
 from orders.states import Dispatch, Status
+from panel.tests.browsing import PHONE, check, overflow, resize, violations, watched
 from wallet.models import TopUpMethod
 from wallet.topups import file_request
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-# Longer than two refreshes of a page.
-expect.set_options(timeout=15_000)
-
-DESKTOP, PHONE, SMALLEST = (1360, 900), (390, 844), (320, 640)
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield started
-        started.close()
-
 
 @pytest.fixture
 def context(browser: Browser, live_server: LiveServer, customer: User) -> Iterator[BrowserContext]:
-    """A signed-in browser whose console must stay free of errors and policy violations."""
-    client = Client()
-    client.force_login(customer)
-    session = client.cookies[settings.SESSION_COOKIE_NAME].value
-    opened = browser.new_context(base_url=live_server.url)
-    opened.add_cookies(
-        [{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}]
-    )
-    complaints: list[str] = []
-    opened.on(
-        "console", lambda line: complaints.append(line.text) if line.type == "error" else None
-    )
-    opened.on("weberror", lambda error: complaints.append(str(error.error)))
-    yield opened
-    opened.close()
-    assert complaints == []
+    with watched(browser, live_server.url, customer) as opened:
+        yield opened
 
 
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    return opened
+    return context.new_page()
 
 
 def place(customer: User, service: Service, number: int = 0) -> Order:
@@ -142,7 +110,7 @@ def test_a_list_is_checked_while_it_is_typed_and_a_double_click_places_it_once(
     expect(page.locator("#checked")).to_contain_text("Enter a quantity from 10 to 10,000.")
     expect(page.locator("#said")).to_have_text("2 lines, 1 with errors, charge $0.20")
     page.get_by_label("Place all of them or none").uncheck()
-    assert _violations(page) == []
+    assert violations(page) == []
 
     page.get_by_role("button", name="Place 1 order · $0.20").dblclick()
 
@@ -244,34 +212,12 @@ def addresses(order: Order, service: Service) -> list[str]:
     ]
 
 
-VISITORS = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
-
-
-def _violations(page: Page) -> list[str]:
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
-    return [
-        f"{page.url} {each['id']}: {each['nodes'][0]['html'][:160]}"
-        for each in found.response["violations"]
-    ]
-
-
-def _overflow(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+VISITORS = ["/", "/terms/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/"]
 
 
 def _check(page: Page, address: str) -> list[str]:
-    """Everything wrong with a page: too wide at one of three widths, or hard to use in a theme."""
-    problems = []
     page.goto(address)
-    for width, height in (DESKTOP, PHONE, SMALLEST):
-        page.set_viewport_size({"width": width, "height": height})
-        if _overflow(page) > 0:
-            problems.append(f"{address} is too wide at {width}")
-    for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
-        page.set_viewport_size({"width": size[0], "height": size[1]})
-        page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
-        problems += [f"{theme} {size[0]} {text}" for text in _violations(page)]
-    return problems
+    return check(page)
 
 
 def test_every_page_is_accessible_in_both_themes_and_fits_every_width(
@@ -293,8 +239,11 @@ def test_every_page_is_accessible_in_both_themes_and_fits_every_width(
 
 
 def test_the_pages_for_visitors_are_accessible_and_fit(
-    browser: Browser, live_server: LiveServer, db: None
+    browser: Browser, live_server: LiveServer, db: None, settings: Settings, tmp_path: Path
 ) -> None:
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Be kind.\n\nOrder only for pages that are yours.", encoding="utf-8")
+    settings.TERMS_PATH = str(terms)
     page = browser.new_page(base_url=live_server.url)
 
     problems = [text for address in VISITORS for text in _check(page, address)]
@@ -314,7 +263,7 @@ def test_a_form_with_errors_is_accessible_and_the_summary_has_the_focus(
 
     expect(page.locator("[data-focus]")).to_be_focused()
     expect(page.get_by_label("Link")).to_have_value("no link")
-    assert _violations(page) == []
+    assert violations(page) == []
 
 
 def test_the_pages_speak_turkish_and_fit_there_too(
@@ -322,9 +271,9 @@ def test_the_pages_speak_turkish_and_fit_there_too(
 ) -> None:
     User.objects.update(language="tr")
     order = place(customer, service)
-    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    resize(page, PHONE)
 
     for address in addresses(order, service)[:8]:
         page.goto(address)
         assert page.locator("html").get_attribute("lang") == "tr"
-        assert _overflow(page) <= 0
+        assert overflow(page) <= 0

@@ -2,7 +2,10 @@
 
 import configparser
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from django.core.management import get_commands
 
 from panel.management.commands.health import PROBLEM
 from panel.schedule import POLL, SUBMIT
+from wallet.proofs import MOST_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -28,7 +32,7 @@ COMPOSE_ONLY = {"POSTGRES_PASSWORD", "PUBLISHED_PORT"}
 
 def variables_read() -> set[str]:
     """Every variable that the settings read through `panel.env`."""
-    call = re.compile(r"env\.(?:text|flag|number|amount|items)\(\s*\"([A-Z_]+)\"")
+    call = re.compile(r"env\.(?:text|flag|number|days|amount|items)\(\s*\"([A-Z_]+)\"")
     return {
         name
         for source in (ROOT / "panel").glob("**/*.py")
@@ -118,6 +122,46 @@ def test_no_container_can_write_into_its_own_root(name: str) -> None:
     assert SERVICES[name]["read_only"] is True
 
 
+def composed(folder: Path, *more: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """docker-compose's own word on the file, with the example environment filled in; needs no engine."""
+    program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs", dirs_exist_ok=True)
+    values = {"SECRET_KEY": "k" * 40, "POSTGRES_PASSWORD": "pw", **changes}
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    kept = [line for line in lines if line.partition("=")[0] not in values]
+    (folder / ".env").write_text("\n".join([*kept, *(f"{k}={v}" for k, v in values.items()), ""]))
+    files = [word for name in ("docker-compose.yml", *more) for word in ("-f", name)]
+    return subprocess.run(
+        [*program, *files, "config", "--quiet"], cwd=folder, capture_output=True, text=True,
+        timeout=60, check=False, env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+    )  # fmt: skip
+
+
+@pytest.mark.compose
+def test_docker_compose_itself_takes_the_file_and_asks_for_each_secret(tmp_path: Path) -> None:
+    taken = composed(tmp_path)
+    assert (taken.returncode, taken.stdout) == (0, ""), taken.stderr
+    with_files = composed(tmp_path, "docs/compose/secrets.yml")
+    assert with_files.returncode == 0, with_files.stderr
+
+    for name in ("SECRET_KEY", "POSTGRES_PASSWORD", "SITE_URL"):
+        assert composed(tmp_path, **{name: ""}).returncode != 0, name
+
+
+def test_secrets_from_files_reach_every_container_of_ours() -> None:
+    extra = yaml.safe_load((ROOT / "docs" / "compose" / "secrets.yml").read_text("utf-8"))
+    given = {
+        name: service["environment"] for name, service in extra["services"].items() if name != "db"
+    }
+
+    assert sorted(given) == OURS
+    for environment in given.values():
+        assert {name.removesuffix("_FILE") for name in environment} <= variables_read()
+        files = {path.removeprefix("/run/secrets/") for path in environment.values()}
+        assert files <= set(extra["secrets"])
+
+
 def test_what_is_not_always_wanted_is_in_a_profile() -> None:
     profiles = {
         name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service
@@ -138,6 +182,38 @@ def test_the_proxy_leads_to_the_web_servers_port() -> None:
     assert "reverse_proxy web:8000" in caddy
     assert "{$SITE_URL}" in caddy
     assert "SITE_URL" in SERVICES["proxy"]["environment"]
+
+
+def test_a_receipt_passes_every_proxy() -> None:
+    for name in ("Caddyfile", "nginx.conf"):
+        text = (ROOT / "docs" / "proxy" / name).read_text("utf-8")
+        [limit] = re.findall(r"(?:max_size|client_max_body_size) (\d+)[mM]", text)
+        assert int(limit) * 10**6 > MOST_BYTES + 100_000, name
+
+
+@pytest.mark.nginx
+def test_nginx_takes_its_example(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=panel",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    site = (ROOT / "docs" / "proxy" / "nginx.conf").read_text("utf-8")
+    folder = "/etc/letsencrypt/live/panel.example.com"
+    site = site.replace(f"{folder}/fullchain.pem", str(certificate))
+    site = site.replace(f"{folder}/privkey.pem", str(key))
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(
+        f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;\n{site}\n}}"
+    )
+
+    tried = subprocess.run(
+        ["nginx", "-t", "-q", "-c", str(whole), "-p", str(tmp_path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (tried.returncode, tried.stdout) == (0, ""), tried.stderr
 
 
 def test_the_image_has_what_backups_are_made_with() -> None:
@@ -169,6 +245,27 @@ def test_each_systemd_unit_runs_a_program_that_exists_without_rights(path: Path)
     assert service["ProtectSystem"] == "strict"
     if "Install" in unit:
         assert int(service["TimeoutStopSec"]) > settings.UPSTREAM_TOTAL_TIMEOUT
+
+
+@pytest.mark.systemd
+def test_systemd_itself_takes_the_units(tmp_path: Path) -> None:
+    programs = tmp_path / "panel" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "gunicorn", "celery"):
+        (programs / name).symlink_to("/bin/true")
+    names = sorted(path.name for path in (ROOT / "docs" / "systemd").iterdir())
+    for name in names:
+        text = (ROOT / "docs" / "systemd" / name).read_text("utf-8")
+        (tmp_path / name).write_text(text.replace("/opt/panel", str(tmp_path / "panel")))
+
+    judged = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *names],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    # Units of the machine itself are loaded too, and are none of our business.
+    ours = [line for line in judged.stderr.splitlines() if "panel" in line]
+    assert ours == []
 
 
 @pytest.mark.parametrize("name", ["web", "worker", "beat"])
@@ -245,11 +342,18 @@ def test_links_and_make_targets_of_the_first_pages_exist(page: str) -> None:
     check_page(ROOT / page)
 
 
-def test_every_test_that_the_security_page_names_is_there() -> None:
-    named = re.findall(r"`(\w+/[\w/]+\.py)`", (ROOT / "SECURITY.md").read_text("utf-8"))
+def test_every_line_of_the_security_page_names_tests_and_each_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    lines = re.findall(r"^\| ([A-Z][\w' ]+) \| [\d., ]+ \| (.*) \|$", text, re.MULTILINE)
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", text))
 
-    assert len(named) > 10
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert len(lines) == text.count("\n| ") - 1 >= 24
+    assert [what for what, says in lines if "::test_" not in says] == []
+    assert [
+        f"{path}::{name}"
+        for path, name in sorted(named)
+        if f"\ndef {name}(" not in (ROOT / path).read_text("utf-8")
+    ] == []
 
 
 def check_page(page: Path) -> None:

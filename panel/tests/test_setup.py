@@ -4,10 +4,13 @@ import io
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Group, Permission
 from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import User
+from panel.roles import APPS, DEFAULTS, ensure_roles
+from wallet.models import Ceiling
 
 PASSWORD = "a-Long-passw0rd"
 
@@ -85,3 +88,30 @@ def test_without_an_admin_in_the_environment_none_is_made(
 
     assert "No admin was made" in run()
     assert not User.objects.exists()
+
+
+def test_the_roles_are_made_and_kept_complete(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+    monkeypatch.delenv("ADMIN_EMAIL", raising=False)
+    Group.objects.all().delete()
+
+    assert "made Support, Pricing, Owner" in run()
+
+    ours = Permission.objects.filter(content_type__app_label__in=APPS)
+    assert Group.objects.get(name="Owner").permissions.count() == ours.count()
+    support = Group.objects.get(name="Support")
+    assert support.permissions.count() == len(DEFAULTS["Support"])
+    assert (Ceiling.objects.get().group, Ceiling.objects.get().refund) == (support, 50)
+
+
+def test_what_the_operator_took_away_stays_away_and_owners_get_what_is_new(db: None) -> None:
+    ensure_roles()
+    support, owner = Group.objects.get(name="Support"), Group.objects.get(name="Owner")
+    support.permissions.remove(Permission.objects.get(codename="refund_order"))
+    owner.permissions.remove(Permission.objects.get(codename="delete_customer_data"))
+
+    done = ensure_roles()
+
+    assert (done.made, done.given) == ([], 1)
+    assert not support.permissions.filter(codename="refund_order").exists()
+    assert owner.permissions.filter(codename="delete_customer_data").exists()
+    assert ensure_roles().given == 0

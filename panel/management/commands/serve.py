@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from catalog.services import ensure_first_provider
 from panel.checks import refuse_unsafe_database
+from panel.roles import ensure_roles
 from panel.serving import PortTaken, embedded_worker, ended_by_signals, listen, serve_web
 
 _NO_PROVIDER = (
@@ -41,6 +42,7 @@ class Command(BaseCommand):
 
     def _prepare(self) -> None:
         call_command("migrate", interactive=False, verbosity=0)
+        ensure_roles()
         call_command("compile_translations", verbosity=0)
         refuse_unsafe_database()
         if ensure_first_provider() is None:

@@ -11,17 +11,19 @@ from django.db import transaction
 from accounts.models import User
 from catalog.services import ensure_first_provider
 from panel import env
+from panel.roles import ensure_roles
 
 
 class Command(BaseCommand):
     help = (
-        "Bring the database up to date, make the first admin from ADMIN_EMAIL and ADMIN_PASSWORD and "
-        "the first provider from the environment. Repeating it changes nothing."
+        "Bring the database up to date, make the roles of staff, the first admin from ADMIN_EMAIL and "
+        "ADMIN_PASSWORD and the first provider from the environment. Repeating it changes nothing."
     )
 
     def handle(self, **_options: Any) -> None:
         call_command("migrate", interactive=False, verbosity=0)
         self.stdout.write("The database is up to date.")
+        self.stdout.write(str(ensure_roles()))
         self.stdout.write(_first_admin())
         provider = ensure_first_provider()
         self.stdout.write(f"Provider: {provider}." if provider else "No provider yet.")

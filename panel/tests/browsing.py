@@ -1,0 +1,76 @@
+"""What the browser tests share: sizes, a signed-in context that complains, and what is wrong with a page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.test import Client
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from accounts.models import User
+
+DESKTOP, PHONE, SMALLEST = (1360, 900), (390, 844), (320, 640)
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+# What htmx says of a request that a newer one replaced, or that the page was left before.
+_OVERTAKEN = ("htmx:afterRequest, ", "htmx:sendAbort, ")
+
+
+@contextmanager
+def watched(
+    browser: Browser, site: str, user: User | None = None, **options: Any
+) -> Iterator[BrowserContext]:
+    """A browser of its own, signed in as the user; its console stays free of errors and violations."""
+    opened = browser.new_context(base_url=site, **options)
+    opened.set_default_timeout(30_000)
+    if user is not None:
+        client = Client()
+        client.force_login(user)
+        session = client.cookies[settings.SESSION_COOKIE_NAME].value
+        opened.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": site}])
+    complaints: list[str] = []
+
+    def complain(line: ConsoleMessage) -> None:
+        if line.type == "error" and not line.text.startswith(_OVERTAKEN):
+            complaints.append(line.text)
+
+    opened.on("console", complain)
+    opened.on("weberror", lambda error: complaints.append(str(error.error)))
+    try:
+        yield opened
+    finally:
+        opened.close()
+    assert not complaints, complaints
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds on the page as it stands."""
+    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
+    return [
+        f"{page.url} {each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found.response["violations"]
+    ]
+
+
+def overflow(page: Page) -> int:
+    """How many pixels of the page stick out sideways."""
+    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+def resize(page: Page, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+
+
+def check(page: Page) -> list[str]:
+    """Everything wrong with a page: too wide at one of three widths, or hard to use in a theme."""
+    problems = []
+    for size in (DESKTOP, PHONE, SMALLEST):
+        resize(page, size)
+        if overflow(page) > 0:
+            problems.append(f"{page.url} is too wide at {size[0]}")
+    for size, theme in ((DESKTOP, "light"), (PHONE, "dark")):
+        resize(page, size)
+        page.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+        problems += [f"{theme} {size[0]} {text}" for text in violations(page)]
+    return problems
