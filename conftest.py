@@ -1,27 +1,43 @@
 """Fixtures for the whole project."""
 
 import os
+import shutil
+import subprocess
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
-from django.db.backends.base.operations import BaseDatabaseOperations
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from accounts.models import User
-from catalog.models import Category, Provider, Service
+from catalog.models import Category, Provider, Service, connections
 from panel.translations import compile_all
+from tests.emptying import empty_instead_of_flushing
+from tests.migrated import put_migrated_sqlite, remove_sqlite
 from wallet.services import top_up
 
 # The browser driver runs an event loop in the test's thread; Django would refuse its own queries there.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 # For the servers that tests start; tests of the second factor itself switch it on.
 os.environ.setdefault("REQUIRE_STAFF_2FA", "0")
+os.environ.setdefault("STAFF_CONFIRM_MINUTES", "0")
+
+
+def _has_compose() -> bool:
+    """Debian's docker-compose, or docker with its plugin; neither needs an engine to check a file."""
+    if shutil.which("docker-compose"):
+        return True
+    asked = ["docker", "compose", "version"]
+    return (
+        bool(shutil.which("docker"))
+        and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    )
 
 
 # What a marker needs, and whether this run lacks it.
@@ -32,10 +48,17 @@ _LACKING = {
     ),
     "sqlite": ("needs SQLite", "sqlite" not in settings.DATABASES["default"]["ENGINE"]),
     "redis": ("needs REDIS_URL", not settings.REDIS_URL),
+    "compose": ("needs docker-compose", not _has_compose()),
+    "nginx": ("needs nginx and openssl", not all(map(shutil.which, ("nginx", "openssl")))),
+    "systemd": ("needs systemd-analyze", not shutil.which("systemd-analyze")),
     "browser": ("needs Chromium", not os.path.exists("/usr/bin/chromium")),  # noqa: PTH110
 }
-# In CI Chromium is there, and each database has its turn.
-_MAY_LACK = ("needs DATABASE_URL", "needs SQLite", "needs REDIS_URL")
+# In CI Chromium is there, and each database has its turn; what checks the files for hosting is not
+# packed by every system.
+_MAY_LACK = (
+    "needs DATABASE_URL", "needs SQLite", "needs REDIS_URL", "needs docker-compose", "needs nginx",
+    "needs systemd-analyze",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +74,7 @@ def pytest_configure() -> None:
     # Else every test client would list each static file of each package first.
     settings.WHITENOISE_AUTOREFRESH = True
     settings.REQUIRE_STAFF_2FA = False
+    settings.STAFF_CONFIRM_MINUTES = 0
     # A third of a second for each user that a test makes is spent on nothing else.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -89,22 +113,33 @@ def _unexpected_skips(reporter: Any) -> list[str]:
     ]
 
 
-def _flush_without_triggers(self: BaseDatabaseOperations, sql_list: Iterable[str]) -> None:
-    """Let the test runner, and nobody else, empty the append-only ledger between tests."""
-    if self.connection.vendor == "postgresql":
-        off = "ALTER TABLE wallet_entry DISABLE TRIGGER USER"
-        on = "ALTER TABLE wallet_entry ENABLE TRIGGER USER"
-        _flush(self, [off, *sql_list, on])
+_IS_SQLITE = "sqlite" in settings.DATABASES["default"]["ENGINE"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator[None]:
+    """On SQLite, a copy of a migrated database lies where the test database is looked for."""
+    if not _IS_SQLITE:
+        yield
         return
-    with self.connection.cursor() as cursor:
-        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-        triggers = cursor.fetchall()
-    drops = [f'DROP TRIGGER "{name}"' for name, _ in triggers]
-    _flush(self, [*drops, *sql_list, *(sql for _, sql in triggers)])
+    path = Path(settings.DATABASES["default"]["TEST"]["NAME"])
+    put_migrated_sqlite(path)
+    yield
+    connection.close()
+    remove_sqlite(path)
 
 
-_flush = BaseDatabaseOperations.execute_sql_flush
-BaseDatabaseOperations.execute_sql_flush = _flush_without_triggers  # type: ignore[method-assign]
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Whether to look for one; `migrate` is run on it all the same."""
+    return _IS_SQLITE
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, and our way of emptying it."""
+    with django_db_blocker.unblock():
+        empty_instead_of_flushing()
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +153,13 @@ def _fresh_cache(settings: Settings) -> Iterator[None]:
     cache.clear()
     yield
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _connections_closed() -> Iterator[None]:
+    """No connection to a test's provider is left to the next test."""
+    yield
+    connections.close()
 
 
 @pytest.fixture

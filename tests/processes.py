@@ -37,7 +37,7 @@ class Process:
     def said(self) -> str:
         return self.log.read_text("utf-8", errors="replace")
 
-    def wait_until_said(self, text: str, *, seconds: float = 60) -> str:
+    def wait_until_said(self, text: str, *, seconds: float = 100) -> str:
         deadline = time.monotonic() + seconds
         while text not in self.said():
             assert self._popen.poll() is None, f"ended early:\n{self.said()}"

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
@@ -42,3 +45,12 @@ def _walk(patterns: list[URLPattern | URLResolver], route: str, space: str) -> I
             yield from _walk(each.url_patterns, here, inner)
         else:
             yield Address(f"{space}{each.name}", here)
+
+
+def text_of(answer: Any) -> str:
+    """What an answer says; of a workbook, the texts of all that is packed in it."""
+    content: bytes = b"".join(answer) if answer.streaming else answer.content
+    if not content.startswith(b"PK"):
+        return content.decode()
+    with ZipFile(BytesIO(content)) as packed:
+        return "\n".join(packed.read(name).decode(errors="replace") for name in packed.namelist())

@@ -1,10 +1,11 @@
 """Back up, lose everything, restore: the same ledger, and nothing is sent twice."""
 
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,8 +13,10 @@ import psycopg
 import pytest
 
 from panel import env
+from tests.migrated import put_migrated_sqlite
 from tests.processes import PYTHON, ROOT, clean_environment, manage
 
+SECRET_KEY = "s" * 50
 _FILL = """
 import uuid
 from decimal import Decimal
@@ -37,6 +40,12 @@ from orders.models import Order
 print("ledger", [(e.pk, e.kind, str(e.amount), str(e.balance_after)) for e in Entry.objects.order_by("pk")],
       [str(a.balance) for a in Account.objects.all()], [str(o.charge) for o in Order.objects.all()])
 """
+_LATER = """
+from catalog.models import Provider
+from orders.models import Order
+Order.objects.update(waiting_for="x")
+Provider.objects.update(name="later")
+"""
 _DISPATCH = """
 from orders.models import Gate, Order
 print("dispatch", sorted(Order.objects.values_list("dispatch", flat=True)),
@@ -44,29 +53,52 @@ print("dispatch", sorted(Order.objects.values_list("dispatch", flat=True)),
 """
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """An installation of its own with a customer, money and three paid orders."""
-    base = {"VAR_DIR": str(tmp_path / "var"), "SECRET_KEY": "s" * 50, "REDIS_URL": "",
-            "BACKUP_DIR": str(tmp_path / "backups"), "LOG_LEVEL": "WARNING"}  # fmt: skip
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def original(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a database with a customer, money and three paid orders."""
+    folder = tmp_path_factory.mktemp("original")
+    base = {"VAR_DIR": str(folder / "var"), "SECRET_KEY": SECRET_KEY, "REDIS_URL": ""}
     if request.param == "sqlite":
-        yield filled({**base, "DATABASE_URL": f"sqlite:///{tmp_path}/live.sqlite3"})
+        put_migrated_sqlite(folder / "live.sqlite3")
+        url = f"sqlite:///{folder}/live.sqlite3"
+        run_python({**base, "DATABASE_URL": url}, _FILL)
+        yield url
         return
-    name = f"backup_{uuid.uuid4().hex[:12]}"
+    with own_database() as url:
+        migrated = manage("migrate", "--no-input", environment={**base, "DATABASE_URL": url})
+        assert migrated.returncode == 0, migrated.stderr
+        run_python({**base, "DATABASE_URL": url}, _FILL)
+        yield url
+
+
+@pytest.fixture
+def site(original: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An installation of its own with a copy of that database."""
+    base = {"VAR_DIR": str(tmp_path / "var"), "SECRET_KEY": SECRET_KEY, "REDIS_URL": "",
+            "BACKUP_DIR": str(tmp_path / "backups"), "LOG_LEVEL": "WARNING"}  # fmt: skip
+    if original.startswith("sqlite:"):
+        shutil.copy(original.removeprefix("sqlite:///"), tmp_path / "live.sqlite3")
+        yield {**base, "DATABASE_URL": f"sqlite:///{tmp_path}/live.sqlite3"}
+        return
+    with own_database(like=original) as url:
+        yield {**base, "DATABASE_URL": url}
+
+
+@contextmanager
+def own_database(*, like: str = "template1") -> Iterator[str]:
+    """The address of a new database on the server of DATABASE_URL, dropped afterwards."""
+    name, template = f"backup_{uuid.uuid4().hex[:12]}", urlsplit(like).path.removeprefix("/")
     url = env.text("DATABASE_URL")
     with closing(psycopg.connect(url, autocommit=True)) as server:
-        server.execute(f'CREATE DATABASE "{name}"'.encode())
+        server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         try:
-            address = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-            yield filled({**base, "DATABASE_URL": address})
+            yield urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
         finally:
             server.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
-
-
-def filled(site: dict[str, str]) -> dict[str, str]:
-    assert manage("migrate", "--no-input", environment=site).returncode == 0
-    run_python(site, _FILL)
-    return site
 
 
 def run_python(site: dict[str, str], program: str) -> str:
@@ -84,6 +116,18 @@ def backups(site: dict[str, str]) -> list[Path]:
     return sorted(path for path in Path(site["BACKUP_DIR"]).glob("*"))
 
 
+def wipe(site: dict[str, str]) -> None:
+    """Nothing is left: no file, or no table."""
+    url = site["DATABASE_URL"]
+    if url.startswith("sqlite"):
+        for path in Path(url.removeprefix("sqlite:///")).parent.glob("live.sqlite3*"):
+            path.unlink()
+        return
+    with closing(psycopg.connect(url, autocommit=True)) as server:
+        server.execute("DROP SCHEMA public CASCADE")
+        server.execute("CREATE SCHEMA public")
+
+
 @pytest.mark.timeout(240)
 def test_after_a_loss_the_backup_gives_the_same_ledger_back_and_holds_the_orders(
     site: dict[str, str],
@@ -93,17 +137,22 @@ def test_after_a_loss_the_backup_gives_the_same_ledger_back_and_holds_the_orders
     assert made.returncode == 0, made.stderr
     [copy] = backups(site)
     assert copy.stat().st_mode & 0o077 == 0
-    run_python(site, _TELL.replace("print", "Order.objects.all().update(waiting_for='x');print"))
-    run_python(site, "from catalog.models import Provider; Provider.objects.update(name='later')")
+    run_python(site, _LATER)
 
     restored = manage("restore", str(copy), "--yes", environment=site)
 
     assert restored.returncode == 0, restored.stderr
-    assert run_python(site, _TELL) == before
     assert "ledger" in before
-    assert run_python(site, _DISPATCH) == (
-        "dispatch ['unknown', 'unknown', 'unknown'] ['restored']\n"
+    assert run_python(site, _TELL + _DISPATCH) == (
+        f"{before}dispatch ['unknown', 'unknown', 'unknown'] ['restored']\n"
     )
+    assert manage("check_ledger", environment=site).returncode == 0
+
+    wipe(site)
+    assert manage("check_ledger", environment=site).returncode != 0
+    restored = manage("restore", str(copy), "--yes", environment=site)
+    assert restored.returncode == 0, restored.stderr
+    assert run_python(site, _TELL) == before
     assert manage("check_ledger", environment=site).returncode == 0
 
 
@@ -133,7 +182,7 @@ def test_a_damaged_copy_replaces_nothing(site: dict[str, str], tmp_path: Path) -
 
 def test_a_restore_wants_to_be_meant(tmp_path: Path) -> None:
     (tmp_path / "copy").touch()
-    site = {"VAR_DIR": str(tmp_path), "SECRET_KEY": "s" * 50}
+    site = {"VAR_DIR": str(tmp_path), "SECRET_KEY": SECRET_KEY}
 
     assert "--yes" in manage("restore", str(tmp_path / "copy"), environment=site).stderr
     assert "is not there" in manage("restore", "none", "--yes", environment=site).stderr

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -34,6 +35,24 @@ def demo(environment: dict[str, str], tmp_path: Path) -> Iterator[Process]:
     with started(DEMO, environment=environment, log=tmp_path / "demo.log") as process:
         process.wait_until_said("Ctrl-C")
         yield process
+
+
+@dataclass(frozen=True)
+class Running:
+    """A demo that is running, and what it was started with."""
+
+    process: Process
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One demo for the tests that leave it as it was."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {"VAR_DIR": str(folder / "var"), "PORT": str(free_port())}
+    with started(DEMO, environment=environment, log=folder / "demo.log") as process:
+        process.wait_until_said("Ctrl-C")
+        yield Running(process, environment)
 
 
 def sign_in(said: str, role: str = "customer") -> Visitor:
@@ -81,28 +100,26 @@ def test_three_orders_end_as_they_should_and_the_next_start_finds_them(
 
 
 @pytest.mark.timeout(120)
-def test_staff_and_admin_can_open_the_admin(demo: Process) -> None:
+def test_staff_and_admin_can_open_the_admin(running: Running) -> None:
     for role in ("staff", "admin"):
-        assert "/admin/" in sign_in(demo.said(), role).get("/admin/orders/order/")
+        assert "/admin/" in sign_in(running.process.said(), role).get("/admin/orders/order/")
 
 
 @pytest.mark.timeout(120)
-def test_no_key_and_no_password_hash_is_logged(demo: Process) -> None:
-    sign_in(demo.said()).get("/orders/new/")
+def test_no_key_and_no_password_hash_is_logged(running: Running) -> None:
+    sign_in(running.process.said()).get("/orders/new/")
 
-    assert "key-of-the-demo" not in demo.said()
-    assert "Traceback" not in demo.said()
+    assert "key-of-the-demo" not in running.process.said()
+    assert "Traceback" not in running.process.said()
 
 
 @pytest.mark.timeout(120)
-def test_a_taken_port_is_refused_before_anything_is_done(
-    demo: Process, environment: dict[str, str], tmp_path: Path
-) -> None:
-    elsewhere = {**environment, "VAR_DIR": str(tmp_path / "other")}
+def test_a_taken_port_is_refused_before_anything_is_done(running: Running, tmp_path: Path) -> None:
+    elsewhere = {**running.environment, "VAR_DIR": str(tmp_path / "other")}
 
     result = manage("demo", environment=elsewhere)
 
-    port = int(environment["PORT"])
+    port = int(running.environment["PORT"])
     assert result.returncode == 1
     assert result.stderr.strip() == (
         f"CommandError: 127.0.0.1:{port} is taken. Choose another one: PORT={port + 1} make demo"

@@ -166,9 +166,11 @@ def test_no_get_changes_anything_and_every_answer_carries_the_policy(
         client.force_login(people[who])
     before = everything()
 
+    drawn = []
     for page in paths_for(rows):
         answer = client.get(page)
         assert answer.status_code < 500, page
+        drawn += [page] if answer.status_code == 200 and page.startswith("/admin/") else []
         policy = answer["Content-Security-Policy"]
         assert "default-src 'self'" in policy, page
         assert "frame-ancestors 'none'" in policy, page
@@ -176,14 +178,10 @@ def test_no_get_changes_anything_and_every_answer_carries_the_policy(
         assert answer["X-Content-Type-Options"] == "nosniff", page
 
     assert everything() ^ before == set()
-
-
-def test_the_walk_draws_the_admins_pages(rows: dict[str, object], staff: User) -> None:
-    client = Client()
-    client.force_login(staff)
-    drawn = [page for page in paths_for(rows) if client.get(page).status_code == 200]
-
-    assert len([page for page in drawn if page.startswith("/admin/")]) > len(admin.site._registry)
+    if who != "staff":
+        assert drawn == []
+        return
+    assert len(drawn) > len(admin.site._registry)
     assert f"/admin/orders/order/{rows['orders_order']}/refund/" in drawn
 
 

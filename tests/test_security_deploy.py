@@ -12,7 +12,8 @@ _SETTINGS = [
     "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "SECURE_SSL_REDIRECT",
     "SECURE_HSTS_SECONDS", "SECURE_REFERRER_POLICY", "SECURE_CONTENT_TYPE_NOSNIFF",
     "SECURE_CROSS_ORIGIN_OPENER_POLICY", "X_FRAME_OPTIONS", "ALLOWED_HOSTS", "REQUIRE_STAFF_2FA",
-    "SESSION_COOKIE_SAMESITE", "ALLAUTH_TRUSTED_PROXY_COUNT", "DEBUG",
+    "SESSION_COOKIE_SAMESITE", "TRUSTED_PROXY_COUNT", "STAFF_SESSION_HOURS",
+    "STAFF_IDLE_MINUTES", "STAFF_CONFIRM_MINUTES", "DEBUG",
 ]  # fmt: skip
 
 
@@ -24,7 +25,9 @@ def production(tmp_path: Path) -> dict[str, str]:
         "SECRET_KEY": "y7Zf3-0Qv1_u4nTqk2RbXs8wLjHd5CgPmA6eWoNiKtUJrVxE9zBYaS",
         "BEHIND_PROXY": "true",
         "TRUSTED_PROXY_COUNT": "1",
-        "REQUIRE_STAFF_2FA": "",  # as if unset: the tests' own servers run without it
+        # As if unset: the tests' own servers run without them.
+        "REQUIRE_STAFF_2FA": "",
+        "STAFF_CONFIRM_MINUTES": "",
         "VAR_DIR": str(tmp_path),
     }
 
@@ -52,7 +55,10 @@ def test_a_site_with_https_has_safe_cookies_and_headers(production: dict[str, st
         "X_FRAME_OPTIONS": "DENY",
         "ALLOWED_HOSTS": ["panel.example.com", "127.0.0.1", "localhost", "[::1]"],
         "REQUIRE_STAFF_2FA": True,
-        "ALLAUTH_TRUSTED_PROXY_COUNT": 1,
+        "TRUSTED_PROXY_COUNT": 1,
+        "STAFF_SESSION_HOURS": 12,
+        "STAFF_IDLE_MINUTES": 60,
+        "STAFF_CONFIRM_MINUTES": 10,
         "DEBUG": False,
     }
 

@@ -15,6 +15,7 @@ from catalog.sync import sync_provider
 from catalog.tests.panel import listening, row
 from orders.models import Order
 from orders.services import place_order
+from tests.site_map import text_of
 from tests.test_security_access import paths_for
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -82,7 +83,7 @@ def test_no_page_lets_it_live(
 
     for page in pages(shop):
         answer = client.get(page)
-        content = (b"".join(answer) if answer.streaming else answer.content).decode()
+        content = text_of(answer)
         if "html" in answer["Content-Type"]:
             assert _ALIVE.findall(content) == [], page
             shown += "&lt;script&gt;alert(1)" in content

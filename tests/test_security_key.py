@@ -27,6 +27,7 @@ from orders.models import Attempt, Order
 from orders.tests.worlds import FOLLOWERS, make_due, order_of
 from orders.wakeups import broker
 from panel.periodic import WORK, run_periodic_job
+from tests.site_map import text_of
 from tests.test_security_access import paths_for
 from upstream.errors import UpstreamError
 from upstream.simulator import Simulator
@@ -119,17 +120,16 @@ def rows_of_the_database() -> str:
     return "\n".join(found)
 
 
-def pages_of(person: User, order: Order) -> str:
+def pages_of(person: User, order: Order, *, only: str = "") -> str:
+    """What the site's addresses show, with this order's number; those alone with `only` in them."""
     client = Client()
     client.force_login(person)
     rows: dict[str, object] = {
         "orders_order": order.pk, "catalog_provider": order.provider_id,
         "catalog_service": order.service_id,
     }  # fmt: skip
-    answers = [client.get(page) for page in paths_for(rows)]
-    return "\n".join(
-        (b"".join(each) if each.streaming else each.content).decode() for each in answers
-    )
+    answers = [client.get(page) for page in paths_for(rows) if only in page]
+    return "\n".join(text_of(each) for each in answers)
 
 
 @pytest.mark.timeout(180)
@@ -168,7 +168,10 @@ def test_whatever_goes_wrong_the_key_is_nowhere(
         "logs": "\n".join(everything_logged),
         "database": rows_of_the_database(),
         "messages": dumps(sent) + repr(pickle.dumps(json.dumps(str(sent)))),
-        "staff pages": "".join(pages_of(staff, order) for order in trouble[:3]),
+        "staff pages": pages_of(staff, trouble[0]),
+        "staff pages of other orders": "".join(
+            pages_of(staff, order, only=f"/orders/order/{order.pk}/") for order in trouble[1:]
+        ),
         "customer pages": pages_of(customer, trouble[0]),
         "commands": printed.getvalue(),
         "error objects": repr(provider) + repr(provider.client()),

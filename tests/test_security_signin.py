@@ -1,12 +1,24 @@
 """Guessing passwords is slow, sessions are fresh and end, and staff need a second factor."""
 
+from datetime import timedelta
+
 import pytest
+import time_machine
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.mfa.totp.internal.auth import (
+    TOTP,
+    format_hotp_value,
+    generate_totp_secret,
+    hotp_value,
+    yield_hotp_counters_from_time,
+)
 from django.conf import LazySettings
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
+from catalog.models import Provider, Service
+from orders.tests.worlds import order_of
 
 PASSWORD = "a-Long-passw0rd"
 SIGN_IN = "/accounts/login/"
@@ -69,14 +81,14 @@ def test_an_address_that_guesses_is_stopped_whatever_it_says_about_itself(custom
 def test_behind_a_proxy_each_visitor_has_their_own_limit(
     customer: User, settings: LazySettings
 ) -> None:
-    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    settings.TRUSTED_PROXY_COUNT = 1
     assert _guess_many(forwarded=True)
 
 
 def test_what_a_visitor_writes_before_the_proxys_word_moves_nothing(
     customer: User, settings: LazySettings
 ) -> None:
-    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+    settings.TRUSTED_PROXY_COUNT = 1
     client = Client()
     for number in range(11):
         forged = f"203.0.113.{number}, 198.51.100.1"
@@ -84,6 +96,22 @@ def test_what_a_visitor_writes_before_the_proxys_word_moves_nothing(
 
     last = {"X-Forwarded-For": "203.0.113.200, 198.51.100.1"}
     assert not sign_in(client, customer.email, PASSWORD, **last)
+
+
+def test_resetting_a_password_is_limited_by_account(customer: User) -> None:
+    statuses = [
+        Client(REMOTE_ADDR=f"192.0.2.{number}")
+        .post("/accounts/password/reset/", {"email": customer.email})
+        .status_code
+        for number in range(6)
+    ]
+    assert statuses == [302] * 5 + [429]
+
+
+def test_signing_up_is_limited_by_address(db: None) -> None:
+    form = {"email": "not an address", "password1": "x"}
+    statuses = [Client().post("/accounts/signup/", form).status_code for _ in range(21)]
+    assert statuses == [200] * 20 + [429]
 
 
 def test_the_session_key_is_new_after_signing_in(client: Client, customer: User) -> None:
@@ -148,3 +176,130 @@ def test_the_password_alone_signs_nobody_in_who_has_a_second_factor(
 
     assert not sign_in(client, staff.email, PASSWORD)
     assert secret not in str(Authenticator.objects.get().data)
+
+
+def walk(client: Client, frozen: time_machine.Traveller, hours: float, *, every: float) -> float:
+    """Ask for the admin at this pace; after how many hours it is not given any more."""
+    passed = 0.0
+    while passed < hours:
+        frozen.shift(timedelta(hours=every))
+        passed += every
+        if client.get("/admin/").status_code != 200:
+            return passed
+    return hours
+
+
+def test_a_staff_session_ends_after_twelve_hours_however_busy(staff: User) -> None:
+    client = Client()
+    with time_machine.travel(timezone.now(), tick=False) as frozen:
+        client.force_login(staff)
+        assert client.get("/admin/").status_code == 200
+
+        assert walk(client, frozen, 20, every=0.5) == 12
+        answer = client.get("/admin/", follow=True)
+
+    assert SIGN_IN in answer.redirect_chain[-1][0]
+    assert "Staff sessions end" in answer.content.decode()
+
+
+def test_staff_who_are_away_for_an_hour_are_signed_out(staff: User, settings: LazySettings) -> None:
+    settings.STAFF_SESSION_HOURS = 48
+    client = Client()
+    with time_machine.travel(timezone.now(), tick=False) as frozen:
+        client.force_login(staff)
+        client.get("/admin/")
+        assert walk(client, frozen, 24, every=0.98) == 24
+        assert walk(client, frozen, 24, every=1) == 1
+
+        settings.STAFF_IDLE_MINUTES = 0
+        client.force_login(staff)
+        client.get("/admin/")
+        assert walk(client, frozen, 20, every=10) == 20
+
+
+def test_customers_stay_signed_in_for_two_weeks(customer: User) -> None:
+    client = Client()
+    with time_machine.travel(timezone.now(), tick=False) as frozen:
+        client.force_login(customer)
+        frozen.shift(timedelta(days=13))
+        assert client.get("/orders/").status_code == 200
+        frozen.shift(timedelta(days=2))
+        assert client.get("/orders/").status_code == 302
+
+
+def test_the_time_is_kept_by_the_server_and_written_once_a_minute(staff: User) -> None:
+    client = Client()
+    with time_machine.travel(timezone.now(), tick=False) as frozen:
+        client.force_login(staff)
+        client.get("/admin/")
+        kept = dict(client.session)
+        frozen.shift(timedelta(seconds=59))
+        client.get("/admin/")
+        assert dict(client.session) == kept
+        frozen.shift(timedelta(seconds=1))
+        client.get("/admin/")
+        assert dict(client.session) != kept
+
+
+HIGH_VALUE = {
+    "/admin/wallet/account/{account}/adjust/": {"amount": "5", "reason": "x"},
+    "/admin/orders/order/{order}/resend_unknown/": {"reason": "x"},
+    "/admin/accounts/user/{customer}/delete_account/": {"reason": "x"},
+}
+
+
+@pytest.fixture
+def paths(customer: User, service: Service) -> dict[str, int]:
+    order = order_of(customer, service)
+    return {
+        "account": customer.account.pk, "order": order.pk, "customer": customer.pk,
+        "provider": service.provider_id,
+    }  # fmt: skip
+
+
+def test_what_cant_be_taken_back_needs_a_recent_sign_in(
+    staff: User, paths: dict[str, int], settings: LazySettings
+) -> None:
+    settings.STAFF_CONFIRM_MINUTES = 10
+    client = Client()
+    with time_machine.travel(timezone.now(), tick=False) as frozen:
+        assert sign_in(client, staff.email, PASSWORD)
+        for page in HIGH_VALUE:
+            assert client.get(page.format(**paths)).status_code == 200, page
+        frozen.shift(timedelta(minutes=11))
+
+        for page, form in HIGH_VALUE.items():
+            path = page.format(**paths)
+            for answer in (client.get(path), client.post(path, form)):
+                assert answer.status_code == 302, path
+                assert answer["Location"].startswith("/accounts/reauthenticate/?next=%2Fadmin%2F")
+            fragment = client.get(path, headers={"HX-Request": "true"})
+            assert fragment["HX-Redirect"].startswith("/accounts/reauthenticate/"), path
+        # Looking is free; changing a provider's key is not.
+        provider = f"/admin/catalog/provider/{paths['provider']}/change/"
+        assert client.get(provider).status_code == 200
+        sent = client.post(provider, {"new_key": "another-key-of-a-thief"})
+        assert sent["Location"].startswith("/accounts/reauthenticate/")
+        assert Provider.objects.get().api_key == "key-of-the-fixture"
+        assert "another-key-of-a-thief" not in str(dict(client.session))
+
+        adjust = "/admin/wallet/account/{account}/adjust/".format(**paths)
+        asked = client.get(adjust)["Location"]
+        confirmed = client.post(asked, {"password": PASSWORD})
+        assert confirmed["Location"] == f"/admin/wallet/account/{paths['account']}/change/"
+        assert client.get(adjust).status_code == 200
+
+
+def test_a_code_of_the_second_factor_works_once(staff: User) -> None:
+    secret = generate_totp_secret()
+    TOTP.activate(staff, secret)
+    with time_machine.travel(timezone.now(), tick=False):
+        code = format_hotp_value(hotp_value(secret, next(iter(yield_hotp_counters_from_time()))))
+        signed_in = []
+        for _ in range(2):
+            client = Client()
+            sign_in(client, staff.email, PASSWORD)
+            client.post("/accounts/2fa/authenticate/", {"code": code})
+            signed_in.append("_auth_user_id" in client.session)
+
+    assert signed_in == [True, False]

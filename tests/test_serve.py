@@ -12,6 +12,7 @@ import pytest
 import requests
 from django.conf import settings
 
+from tests.migrated import put_migrated_sqlite
 from tests.processes import PYTHON, Process, free_port, manage, started, wait_for_http
 from tests.visitor import Visitor
 
@@ -28,6 +29,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "UPSTREAM_API_URL": "",
         "UPSTREAM_API_KEY": "",
     }
+
+
+@pytest.fixture
+def migrated(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """For tests that aren't about the first start."""
+    put_migrated_sqlite(tmp_path / "panel.sqlite3")
+    return environment
 
 
 @pytest.fixture
@@ -53,34 +61,32 @@ def test_without_a_provider_it_says_which_variables_to_set_and_serves_all_the_sa
 
 
 @pytest.mark.timeout(120)
-def test_a_taken_port_is_refused_with_the_way_out(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    with started(SERVE, environment=environment, log=tmp_path / "serve.log") as process:
-        process.wait_until_said(f"http://127.0.0.1:{environment['PORT']}/")
+def test_a_taken_port_is_refused_with_the_way_out(migrated: dict[str, str], tmp_path: Path) -> None:
+    with started(SERVE, environment=migrated, log=tmp_path / "serve.log") as process:
+        process.wait_until_said(f"http://127.0.0.1:{migrated['PORT']}/")
 
-        second = manage("serve", environment=environment)
+        second = manage("serve", environment=migrated)
 
-    port = int(environment["PORT"])
+    port = int(migrated["PORT"])
     assert second.returncode == 1
     assert f"{port} is taken. Choose another one: PORT={port + 1} make run" in second.stderr
 
 
 @pytest.mark.timeout(180)
 def test_an_order_that_is_being_sent_when_the_process_is_stopped_gets_its_answer(
-    environment: dict[str, str], slow_provider: str, tmp_path: Path
+    migrated: dict[str, str], slow_provider: str, tmp_path: Path
 ) -> None:
-    environment |= {
+    migrated |= {
         "UPSTREAM_API_URL": slow_provider,
         "UPSTREAM_API_KEY": KEY,
         "ALLOW_PRIVATE_UPSTREAM": "1",
     }
-    site = f"http://127.0.0.1:{environment['PORT']}"
-    with started(SERVE, environment=environment, log=tmp_path / "serve.log") as process:
+    site = f"http://127.0.0.1:{migrated['PORT']}"
+    with started(SERVE, environment=migrated, log=tmp_path / "serve.log") as process:
         process.wait_until_said(f"{site}/")
-        assert manage("sync_catalog", environment=environment).returncode == 0
+        assert manage("sync_catalog", environment=migrated).returncode == 0
         created = manage(
-            "create_customer", "someone@example.com", "--balance", "50", environment=environment
+            "create_customer", "someone@example.com", "--balance", "50", environment=migrated
         )
         [link] = re.findall(r"http://\S+", created.stdout)
         visitor = Visitor(site)
@@ -138,12 +144,12 @@ def test_a_worker_that_ends_by_itself_takes_the_process_with_it(
 @pytest.mark.redis
 @pytest.mark.timeout(120)
 def test_with_redis_it_is_the_web_server_alone_and_says_what_to_start_beside_it(
-    environment: dict[str, str], tmp_path: Path
+    migrated: dict[str, str], tmp_path: Path
 ) -> None:
-    environment["REDIS_URL"] = settings.REDIS_URL
-    with started(SERVE, environment=environment, log=tmp_path / "serve.log") as process:
-        said = process.wait_until_said(f"http://127.0.0.1:{environment['PORT']}/")
-        wait_for_http(f"http://127.0.0.1:{environment['PORT']}/healthz")
+    migrated["REDIS_URL"] = settings.REDIS_URL
+    with started(SERVE, environment=migrated, log=tmp_path / "serve.log") as process:
+        said = process.wait_until_said(f"http://127.0.0.1:{migrated['PORT']}/")
+        wait_for_http(f"http://127.0.0.1:{migrated['PORT']}/healthz")
 
     assert "celery -A panel worker -P threads -Q submit,poll" in said
     assert "celery -A panel beat" in said

@@ -1,10 +1,8 @@
 """What a customer's pages ask and weigh at 20,000 services and 100,000 orders, on PostgreSQL."""
 
 import uuid
-from collections.abc import Mapping
 
 import pytest
-from django.db import connection, models
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -12,6 +10,7 @@ from accounts.models import User
 from catalog.models import Category, Service
 from orders.models import Order
 from orders.services import place_order
+from tests.crowds import multiply, new_uuid
 from wallet.models import Entry
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
@@ -19,20 +18,6 @@ pytestmark = [pytest.mark.postgres, pytest.mark.django_db]
 SERVICES, ORDERS = 20_000, 100_000
 MOST_QUERIES = 12
 MOST_BYTES = 60_000
-
-
-def multiply(model: type[models.Model], pk: int, count: int, changes: Mapping[str, str]) -> None:
-    """Copy one row `count` times; `changes` are SQL expressions of the copy's number `n`."""
-    columns = [str(field.column) for field in model._meta.concrete_fields if not field.primary_key]
-    values = ", ".join(changes.get(name, f'"{name}"') for name in columns)
-    names = ", ".join(f'"{name}"' for name in columns)
-    table = model._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "{table}" ({names}) SELECT {values} '
-            f'FROM "{table}", generate_series(1, %s) AS n WHERE id = %s',
-            [count, pk],
-        )
 
 
 @pytest.fixture
@@ -43,8 +28,8 @@ def signed_in(client: Client, customer: User, service: Service) -> Client:
     Category.objects.bulk_create(Category(name=f"{name} {number}") for number in range(400))
     first = Category.objects.order_by("pk")[1].pk
     multiply(
-        Service, service.pk, SERVICES,
-        {"upstream_id": "'u' || n", "category_id": f"{first} + n %% 400"},
+        service, SERVICES,
+        {"upstream_id": "'u' || n", "category_id": f"{first} + n % 400"},
     )  # fmt: skip
     order = place_order(
         customer=customer,
@@ -53,20 +38,18 @@ def signed_in(client: Client, customer: User, service: Service) -> Client:
         client_token=uuid.uuid4(),
     )
     multiply(
-        Order, order.pk, ORDERS,
+        order, ORDERS,
         {
-            "client_token": "gen_random_uuid()", "link": "link || n", "dispatch": "'accepted'",
-            "upstream_id": "'o' || n", "status": "(ARRAY['completed', 'in_progress'])[1 + n %% 2]",
-            "finished_at": "CASE WHEN n %% 2 = 0 THEN now() END", "remains": "n %% 100",
+            "client_token": new_uuid(), "link": "link || n", "dispatch": "'accepted'",
+            "upstream_id": "'o' || n", "status": "(ARRAY['completed', 'in_progress'])[1 + n % 2]",
+            "finished_at": "CASE WHEN n % 2 = 0 THEN now() END", "remains": "n % 100",
         },
     )  # fmt: skip
     entry = Entry.objects.get(kind="charge")
     multiply(
-        Entry, entry.pk, ORDERS,
+        entry, ORDERS,
         {"reference": "'copy-' || n", "order_number": f"{order.pk} + n"},
     )  # fmt: skip
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
     client.force_login(customer)
     return client
 

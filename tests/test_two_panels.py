@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.migrated import put_migrated_sqlite
 from tests.processes import PYTHON, free_port, manage, started
 from upstream.answers import State
 from upstream.client import Client
@@ -59,6 +60,7 @@ def run_panel(stack: ExitStack, folder: Path, name: str, *, upstream: str, key: 
         "POLL_YOUNG_SECONDS": "1",
         "MARKUP_PERCENT": "33.3",
     }
+    put_migrated_sqlite(folder / f"{name}.sqlite3")
     process = stack.enter_context(
         started([PYTHON, "manage.py", "serve"], environment=environment, log=folder / f"{name}.log")
     )

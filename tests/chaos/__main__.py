@@ -1,10 +1,12 @@
 """Chaos: everything is killed at random while orders are placed; afterwards all must add up.
 
 python -m tests.chaos [--minutes M | --seconds S] [--seed N] [--rate ORDERS_PER_SECOND]
-                      [--kills PER_MINUTE] [--faults SHARE] [--sqlite] [--keep FOLDER]
+                      [--kills PER_MINUTE] [--faults SHARE] [--settle SECONDS] [--sqlite]
+                      [--keep FOLDER]
 
-Brings its own provider (the simulator), Redis and PostgreSQL on free ports of loopback; with
---sqlite one embedded process. Prints its seed first and its figures last, and ends with 1 when the
+Brings its own providers (a simulator each), Redis and PostgreSQL on free ports of loopback; with
+--sqlite one embedded process. Lost answers are searched for all the while; when nothing is sent any
+more the search gets SECONDS to come to its ends. Prints its seed first and its figures last, and ends with 1 when the
 oracle of tests.faults.oracle finds anything.
 """
 
@@ -19,7 +21,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
-from tests.chaos.plan import KEY, SERVICES, Plan
+from tests.chaos.plan import KEY, PROVIDERS, SERVICES, Plan
 from tests.faults.servers import OwnRedis, free_port, own_postgres, own_redis
 from tests.processes import PYTHON, manage, started
 
@@ -40,12 +42,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--least-kills", type=int, default=0, help="and so many kills")
     parser.add_argument("--kills", type=float, default=24.0, help="per minute")
     parser.add_argument("--faults", type=float, default=0.1, help="share of requests hit")
+    parser.add_argument("--settle", type=float, default=240.0, help="seconds for the search")
     parser.add_argument("--sqlite", action="store_true", help="embedded, without Redis")
     parser.add_argument("--keep", type=Path, help="write the logs to this folder and leave them")
     return parser.parse_args()
 
 
-def _environment(folder: Path, database: str, provider: str, redis: OwnRedis | None) -> None:
+def _environment(folder: Path, database: str, redis: OwnRedis | None) -> None:
     """This process and all it starts share one panel."""
     port = free_port()
     os.environ.update(
@@ -56,8 +59,8 @@ def _environment(folder: Path, database: str, provider: str, redis: OwnRedis | N
         SECRET_KEY="only-for-chaos-" + "x" * 40,
         SITE_URL=f"http://127.0.0.1:{port}",
         PORT=str(port),
-        UPSTREAM_API_URL=provider,
-        UPSTREAM_API_KEY=KEY,
+        UPSTREAM_API_URL="",
+        UPSTREAM_API_KEY="",
         ALLOW_PRIVATE_UPSTREAM="1",
         UPSTREAM_CONNECT_TIMEOUT="1",
         UPSTREAM_READ_TIMEOUT="2",
@@ -89,22 +92,32 @@ def main() -> int:
         faults=options.faults,
         orders=options.orders,
         kills=options.least_kills,
+        settle=options.settle,
     )
     engine = "sqlite" if options.sqlite else "postgresql"
     print(f"chaos: seed {plan.seed}, {plan.seconds:.0f} s, {engine}", flush=True)
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        simulator = stack.enter_context(
-            started(_simulator(folder, plan.seed), environment={}, log=folder / "simulator.log")
-        )
-        [provider] = re.findall(r"http://\S+", simulator.wait_until_said("/api/v2"))
+        simulators = [
+            stack.enter_context(
+                started(
+                    _simulator(folder, plan.seed + number),
+                    environment={},
+                    log=folder / f"simulator{number}.log",
+                )
+            )
+            for number in range(PROVIDERS)
+        ]
+        providers = [
+            re.findall(r"http://\S+", each.wait_until_said("/api/v2"))[0] for each in simulators
+        ]
         redis = None
         database = f"sqlite:///{folder / 'panel.sqlite3'}"
         if not options.sqlite:
             redis = stack.enter_context(own_redis(folder))
             database = stack.enter_context(own_postgres()).create("chaos")
-        _environment(folder, database, provider, redis)
+        _environment(folder, database, redis)
         migrated = manage("migrate", "--no-input", environment=dict(os.environ))
         if migrated.returncode:
             raise SystemExit(migrated.stderr)
@@ -112,7 +125,7 @@ def main() -> int:
         import_module("django").setup()
         run = import_module("tests.chaos.run")
         return int(
-            run.run(plan, folder=folder, simulator=simulator, provider=provider, redis=redis)
+            run.run(plan, folder=folder, simulators=simulators, providers=providers, redis=redis)
         )
 
 

@@ -62,7 +62,7 @@ class Fleet:
     chance: random.Random
     members: list[Member]
     redis: OwnRedis | None
-    provider: Process
+    providers: Sequence[Process]
     kills: Counter[str] = field(default_factory=Counter)
     halts: Counter[str] = field(default_factory=Counter)
     slow: Counter[str] = field(default_factory=Counter)
@@ -91,16 +91,14 @@ class Fleet:
         if target == "redis":
             self._hit_redis()
         elif target == "provider":
-            self.provider.send(signal.SIGSTOP)
+            provider = self.chance.choice(self.providers)
+            provider.send(signal.SIGSTOP)
             self.halts["provider"] += 1
-            self._after(self.chance.choice([0.5, 1.5]), self._thaw_provider)
+            self._after(self.chance.choice([0.5, 1.5]), lambda: provider.send(signal.SIGCONT))
         else:
             present = [each for each in self.members if each.role == target and exists(each.pid)]
             if present:
                 self._hit_member(self.chance.choice(present))
-
-    def _thaw_provider(self) -> None:
-        self.provider.send(signal.SIGCONT)
 
     def _hit_redis(self) -> None:
         assert self.redis is not None

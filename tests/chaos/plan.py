@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 KEY = "canary-key-of-chaos-5d1e"
+# Each is an account of its own with IDs of its own, or nobody could tell whose a lost order is; and
+# one open breaker does not stop all.
+PROVIDERS = 4
 SERVICES = json.dumps(
     [
         {
@@ -90,7 +93,7 @@ def fault_plan(share: float) -> list[dict[str, Any]]:
 class Plan:
     """Length in seconds, chance's seed, orders per second, kills per minute, share of faults.
 
-    It goes on beyond its length until there are `orders` and `kills`.
+    `settle` are the seconds that the search for lost answers gets at the end. It goes on beyond its length until there are `orders` and `kills`.
     """
 
     seconds: float
@@ -100,6 +103,7 @@ class Plan:
     faults: float
     orders: int = 0
     kills: int = 0
+    settle: float = 0.0
 
 
 # Whom it hits, how often in proportion.

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +27,7 @@ from orders.states import LEASED, Dispatch, Outcome
 from orders.timeline import Code
 from tests.chaos.fleet import Fleet, members
 from tests.chaos.plan import EMBEDDED_TARGETS, KEY, TARGETS, Plan, fault_plan
+from tests.chaos.settling import settle, tests, verdicts, wrongly_absent
 from tests.chaos.shoppers import PASSWORD, Orders, Shopper
 from tests.faults.nursery import Nursery, compose_arguments
 from tests.faults.oracle import Placement, ask_truth, violations
@@ -35,8 +36,6 @@ from tests.processes import Process, wait_for_http
 from wallet.services import top_up
 
 WORKERS = 3
-# Accounts at the one provider, each with a gate of its own: one open breaker does not stop all.
-PROVIDERS = 4
 _OVER_HTTP = 0.25
 _STAFF_LOOKS_EVERY = 3.0
 _QUIET_WITHIN = 900.0
@@ -54,35 +53,43 @@ class Figures:
 
 
 def run(
-    plan: Plan, *, folder: Path, simulator: Process, provider: str, redis: OwnRedis | None
+    plan: Plan,
+    *,
+    folder: Path,
+    simulators: Sequence[Process],
+    providers: Sequence[str],
+    redis: OwnRedis | None,
 ) -> int:
     """0 when the oracle finds nothing, else 1."""
     begun = time.monotonic()
-    services = _open_shop(provider)
+    services = _open_shop(providers)
     nursery = Nursery(os.environ, folder)
     fleet = Fleet(
         nursery=nursery,
         chance=random.Random(plan.seed),
         members=members(_commands(embedded=redis is None), WORKERS),
         redis=redis,
-        provider=simulator,
+        providers=simulators,
     )
     fleet.start_all()
     wait_for_http(f"{settings.SITE_URL}/healthz")
-    _set_faults(provider, plan.faults)
+    _set_faults(providers, plan.faults)
     orders = Orders(most=plan.orders)
     with _staff():
         with _shoppers(plan, services, orders):
             _kill_at_random(plan, fleet, orders)
             fleet.heal()
-            _set_faults(provider, 0)
+            _set_faults(providers, 0)
         left = _wait_until_quiet(fleet)
+        if plan.settle:
+            settle(services, orders, fleet, seconds=plan.settle)
     slow = fleet.end()
     nursery.close()
-    truth = ask_truth(provider)
+    truth = [placement for url in providers for placement in ask_truth(url)]
     sinks = [*folder.glob("*.log"), *([] if redis is None else [_messages(redis, folder)])]
     found = [
         *violations(truth, key=KEY, tokens=orders.told, sinks=sinks),
+        *wrongly_absent(truth),
         *(f"O4: {count} orders still {state}" for state, count in left.items()),
         *orders.failures,
     ]
@@ -90,9 +97,9 @@ def run(
     return 1 if found else 0
 
 
-def _open_shop(provider: str) -> list[Service]:
-    for number in range(PROVIDERS):
-        sync_provider(Provider.objects.create(name=f"P{number}", url=provider, api_key=KEY))
+def _open_shop(providers: Sequence[str]) -> list[Service]:
+    for number, url in enumerate(providers):
+        sync_provider(Provider.objects.create(name=f"P{number}", url=url, api_key=KEY))
     return list(Service.objects.on_sale().order_by("pk"))
 
 
@@ -109,11 +116,12 @@ def _commands(*, embedded: bool) -> dict[str, list[str]]:
     }
 
 
-def _set_faults(provider: str, share: float) -> None:
-    address = provider.removesuffix("/api/v2") + "/sim/faults"
-    requests.post(address, json={"clear": True}, timeout=30).raise_for_status()
-    for entry in fault_plan(share) if share else []:
-        requests.post(address, json=entry, timeout=30).raise_for_status()
+def _set_faults(providers: Sequence[str], share: float) -> None:
+    for url in providers:
+        address = url.removesuffix("/api/v2") + "/sim/faults"
+        requests.post(address, json={"clear": True}, timeout=30).raise_for_status()
+        for entry in fault_plan(share) if share else []:
+            requests.post(address, json=entry, timeout=30).raise_for_status()
 
 
 @contextmanager
@@ -246,7 +254,9 @@ def _tell(plan: Plan, figures: Figures, slow: Mapping[str, int]) -> None:
         "ever unknown": Event.objects.filter(code=Code.UNKNOWN).values("order").distinct().count(),
         "settled by a late answer": codes.get(Code.LATE_ANSWER, 0),
         "adopted by reconciliation": codes.get(Code.FOUND, 0),
-        "proposed absent": codes.get(Code.ABSENT, 0),
+        "found absent": codes.get(Code.ABSENT, 0),
+        "unconfirmed by finding": _counted(verdicts()),
+        "providers by test": _counted(tests()),
         "unknown at the end": f"{unknown.count()} (placed {placed}, not placed {unknown.count() - placed})",
         "zombies that sent nothing": _zombies(),
         "slowest order page": f"{figures.orders.slowest_page:.1f} s",

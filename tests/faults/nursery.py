@@ -73,7 +73,8 @@ class Nursery:
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        # A busy machine takes its time to end a big process.
+        self._process.wait(180)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

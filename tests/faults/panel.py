@@ -117,6 +117,11 @@ class Panel:
     def is_gone(self, name: str) -> bool:
         return not Path(f"/proc/{self.pids[name]}").exists()
 
+    def kill(self, name: str) -> None:
+        """End the process and its children at once, and wait until it is gone."""
+        os.killpg(self.pids[name], signal.SIGKILL)
+        wait_for(lambda: self.is_gone(name), seconds=30)
+
     def end(self) -> None:
         """Kill whatever still runs."""
         for name, pid in self.pids.items():
@@ -185,17 +190,21 @@ def environment_of(folder: Path, redis_url: str, port: int) -> dict[str, str]:
 def stock(provider: SimulatedProvider) -> tuple[Service, User]:
     """One service of the provider's list on sale, and a customer who can pay for thousands."""
     row = Provider.objects.create(name="Simulated", url=provider.url, api_key=KEY)
+    listed = _simple_service(provider)
+    cost = Decimal(str(listed["rate"]))
+    # As the list says it, so that beat's synchronisation holds nothing back.
     service = Service.objects.create(
         provider=row,
-        category=Category.objects.create(name="Followers"),
-        upstream_id=_simple_service(provider),
-        name="Followers, fast",
+        category=Category.objects.create(name=listed["category"]),
+        upstream_id=str(listed["service"]),
+        name=listed["name"],
         type="Default",
         order_type="default",
-        cost_rate=1,
-        price_rate=2,
-        min_quantity=10,
-        max_quantity=10_000,
+        cost_rate=cost,
+        price_rate=cost + 1,
+        pinned_rate=cost + 1,
+        min_quantity=int(listed["min"]),
+        max_quantity=int(listed["max"]),
     )
     customer = User.objects.create_user("customer@example.com")
     # As the processes hash it; the tests' own hasher is a quick one that they don't know.
@@ -205,15 +214,14 @@ def stock(provider: SimulatedProvider) -> tuple[Service, User]:
     return service, customer
 
 
-def _simple_service(provider: SimulatedProvider) -> str:
+def _simple_service(provider: SimulatedProvider) -> dict[str, Any]:
     form = {"key": KEY, "action": "services"}
     listed = requests.post(provider.url, data=form, timeout=30).json()
-    fitting = (
-        row["service"]
+    return next(
+        row
         for row in listed
         if row["type"] == "Default" and int(row["min"]) <= 100 <= int(row["max"])
     )
-    return str(next(fitting))
 
 
 @contextmanager

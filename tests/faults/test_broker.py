@@ -4,14 +4,13 @@ import base64
 import json
 import time
 import uuid
-from decimal import Decimal
 
 import pytest
 from allauth.account.models import EmailAddress
 
 from orders import gates
 from orders.models import Gate
-from orders.states import Dispatch
+from orders.states import LEASED, Dispatch
 from tests.faults.panel import PASSWORD, Panel, wait_for
 from tests.faults.servers import OwnRedis
 from tests.visitor import Visitor
@@ -39,7 +38,7 @@ def press_order(panel: Panel, visitor: Visitor) -> float:
         "token": str(token),
         "link": f"https://example.com/{token}",
         "quantity": "100",
-        "seen_charge": str(Decimal("0.2")),
+        "seen_charge": str(panel.service.price_rate / 10),
         "action": "place",
     }
     begun = time.monotonic()
@@ -51,7 +50,11 @@ def press_order(panel: Panel, visitor: Visitor) -> float:
 def test_orders_are_placed_though_redis_is_down_and_sent_when_it_is_back(
     panel: Panel, redis: OwnRedis
 ) -> None:
-    """F23: the page answers at once, the order is queued, and sent soon after Redis returns."""
+    """F23: the page answers at once, the order is kept, and sent soon after Redis returns.
+
+    A worker that is just then at the provider's queue needs no message to go on with it, so some
+    of the orders may be on their way before Redis is back.
+    """
     panel.start_worker()
     panel.start_beat()
     panel.start_web()
@@ -61,8 +64,11 @@ def test_orders_are_placed_though_redis_is_down_and_sent_when_it_is_back(
 
     redis.kill()
     took = [press_order(panel, visitor) for _ in range(3)]
-    assert panel.states()[Dispatch.QUEUED] == 3
+    kept = panel.states()
     redis.start()
+
+    assert kept.total() == 4, kept
+    assert set(kept) <= {Dispatch.QUEUED, *LEASED, Dispatch.ACCEPTED}, kept
 
     assert max(took) < 3, took
     panel.wait_until_quiet(seconds=SOON)

@@ -39,7 +39,7 @@ def figure(said: str, name: str) -> int:
     ],
 )
 def test_killing_everything_under_faults_duplicates_and_loses_nothing(engine: str) -> None:
-    arguments = ["--seconds", "20", "--seed", "7", "--rate", "5", "--kills", "40"]
+    arguments = ["--seconds", "20", "--seed", "7", "--rate", "5", "--kills", "40", "--settle", "0"]
 
     said = chaos(*arguments, *filter(None, [engine]))
 
