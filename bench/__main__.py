@@ -1,0 +1,182 @@
+"""`make bench`: every benchmark in a process and a database of its own; JSON lines, then a table.
+
+python -m bench [--quick] [--sqlite] [--out FILE] [NAME …]; the names are the modules listed below.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from bench.harness import QUICK
+from tests.processes import ROOT, clean_environment
+
+NAMES = ["catalogue", "pages", "placing", "forwarding", "following", "scale", "reports", "memory"]
+# These need what SQLite or one process does not have.
+POSTGRES_ONLY = {"forwarding", "following", "scale"}
+POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
+REDIS = "redis://127.0.0.1:6379/15"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when every figure met its target, 1 when one did not or a benchmark failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller numbers, about three minutes")
+    parser.add_argument("--sqlite", action="store_true", help="the embedded default")
+    parser.add_argument("--out", type=Path, help="also write the JSON lines to this file")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    options = parser.parse_args(arguments)
+    unknown = set(options.names) - set(NAMES)
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    impossible = {name for name in options.names if not _is_possible(name, options.sqlite)}
+    if impossible:
+        parser.error(f"needs PostgreSQL: {', '.join(sorted(impossible))}")
+    names = [name for name in options.names or NAMES if _is_possible(name, options.sqlite)]
+    lines: list[str] = []
+    failed: list[str] = []
+    with ExitStack() as stack:
+        template = None if options.sqlite else stack.enter_context(_migrated())
+        for name in names:
+            database = stack.enter_context(_database(template))
+            found, code = _run(name, database=database, quick=options.quick)
+            lines += found
+            if code:
+                failed.append(name)
+    if options.out:
+        options.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    print(table([json.loads(line) for line in lines]))
+    for name in failed:
+        print(f"The benchmark {name} failed; what it said is above.", file=sys.stderr)
+    return int(bool(failed) or not all(json.loads(line)["met"] for line in lines))
+
+
+def _is_possible(name: str, sqlite: bool) -> bool:
+    return not (sqlite and name in POSTGRES_ONLY)
+
+
+def _run(name: str, *, database: str, quick: bool) -> tuple[list[str], int]:
+    """Run one benchmark; its lines, and its exit code."""
+    print(f"== {name}", file=sys.stderr, flush=True)
+    environment = clean_environment(
+        {
+            "DATABASE_URL": database,
+            "REDIS_URL": "" if database.startswith("sqlite") else _redis(),
+            "ALLOW_PRIVATE_UPSTREAM": "1",
+            "LOG_LEVEL": "ERROR",
+            "DJANGO_SETTINGS_MODULE": "panel.settings",
+            QUICK: "1" if quick else "0",
+        }
+    )
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "bench.child", name],
+            cwd=ROOT,
+            env=environment | {"VAR_DIR": folder, "SECRET_KEY": uuid.uuid4().hex * 2},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        for line in child.stdout:
+            if line.startswith("{"):
+                lines.append(line.strip())
+            print(line, end="", flush=True)
+        return lines, child.wait()
+
+
+def _redis() -> str:
+    return os.environ.get("BENCH_REDIS_URL", REDIS)
+
+
+@contextmanager
+def _database(template: str | None) -> Iterator[str]:
+    """The URL of a fresh, migrated database that is gone afterwards."""
+    if template is None:
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"sqlite:///{folder}/panel.sqlite3"
+            _migrate(url)
+            yield url
+        return
+    name = f"bench_{uuid.uuid4().hex[:12]}"
+    _execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield _url(name)
+    finally:
+        _execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def _migrated() -> Iterator[str]:
+    """The name of a migrated database that others are copied from."""
+    name = f"bench_{uuid.uuid4().hex[:12]}"
+    _execute(f'CREATE DATABASE "{name}"')
+    try:
+        _migrate(_url(name))
+        yield name
+    finally:
+        _execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _migrate(url: str) -> None:
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "-v", "0"],
+        cwd=ROOT,
+        env=clean_environment({"DATABASE_URL": url, "SECRET_KEY": uuid.uuid4().hex * 2}),
+        check=True,
+    )
+
+
+def _server() -> str:
+    return os.environ.get("BENCH_DATABASE_URL", POSTGRES)
+
+
+def _url(name: str) -> str:
+    return urlunsplit(urlsplit(_server())._replace(path=f"/{name}"))
+
+
+def _execute(statement: str) -> None:
+    try:
+        with psycopg.connect(_server(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+    except psycopg.OperationalError as error:
+        sys.exit(f"PostgreSQL does not answer ({error}); BENCH_DATABASE_URL names it, or --sqlite")
+
+
+def table(figures: Sequence[dict[str, object]]) -> str:
+    """The figures for people: what it is, the ratio, what it should be."""
+    rows = [("figure", "ours", "limit", "unit", "ratio", "target", "")]
+    for each in figures:
+        sign = "≥" if each["at_least"] else "≤"
+        rows.append(
+            (
+                str(each["name"]),
+                f"{each['ours']:g}",
+                f"{each['limit']:g}",
+                str(each["unit"]),
+                f"{each['ratio']:.2f}",
+                f"{sign} {each['target']:g}",
+                "met" if each["met"] else "MISSED",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 3, 6) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
