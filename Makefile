@@ -12,7 +12,7 @@ sum = $(shell cat $(1) | cksum | tr ' ' '-')
 SETUP := $(VENV)/.setup-$(call sum,requirements.txt)
 DEV := $(VENV)/.setup-dev-$(call sum,requirements-dev.txt)
 
-.PHONY: help setup demo run test chaos check lint fmt lock messages screenshots
+.PHONY: help setup demo run test chaos bench check lint audit fmt lock messages screenshots
 .DEFAULT_GOAL := help
 
 help:
@@ -21,7 +21,9 @@ help:
 	@echo "make setup   install the pinned packages into $(VENV)"
 	@echo "make test    run the tests (ARGS=orders make test for a part of them)"
 	@echo "make chaos   kill everything at random and prove the orders (ARGS=\"--minutes 10 --seed 1\" make chaos)"
+	@echo "make bench   measure what the panel costs (ARGS=--quick make bench for three minutes)"
 	@echo "make check   everything that must be green before a change is merged"
+	@echo "make audit   look the pinned packages up among the published weaknesses"
 	@echo "make fmt     format the code"
 	@echo "make lock    resolve requirements*.in anew"
 	@echo "make screenshots  draw every page into screenshots/ (needs Chromium)"
@@ -53,6 +55,8 @@ demo: $(SETUP)
 run: $(SETUP)
 	@$(BIN)/python manage.py serve
 
+# Each worker and each process that a test starts would compile all of it anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(DEV)
 	@$(BIN)/python manage.py compile_translations -v 0
 	@$(BIN)/pytest -n $(JOBS) $(ARGS)
@@ -61,7 +65,11 @@ test: $(DEV)
 chaos: $(DEV)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-check: lint test
+# On a PostgreSQL and a Redis that it makes databases of its own in; ARGS=--sqlite needs neither.
+bench: $(DEV)
+	@$(BIN)/python -m bench $(ARGS)
+
+check: lint audit test
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -71,6 +79,10 @@ lint: $(DEV)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/djlint --lint --quiet templates
+
+# Known weaknesses of the pinned packages; without network it says that it could not look.
+audit: $(DEV)
+	@$(BIN)/python -m tests.advisories
 
 fmt: $(DEV)
 	$(BIN)/ruff check --fix-only .
