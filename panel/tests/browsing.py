@@ -53,9 +53,18 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+def settled(page: Page, measure: str) -> Any:
+    """What a JavaScript function measures on the page, once its fonts have come.
+
+    An icon is a long word before that, and all text has another width.
+    """
+    page.evaluate("() => { document.body.offsetWidth; return document.fonts.ready.then(() => 0) }")
+    return page.evaluate(measure)
+
+
 def overflow(page: Page) -> int:
-    """How many pixels of the page stick out sideways."""
-    return int(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+    """How many pixels of the page stick out sideways, once its fonts have come."""
+    return int(settled(page, "() => document.documentElement.scrollWidth - window.innerWidth"))
 
 
 def resize(page: Page, size: tuple[int, int]) -> None:

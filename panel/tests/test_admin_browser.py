@@ -33,6 +33,7 @@ from orders.states import Dispatch, Outcome
 from orders.timeline import Code, record
 from panel.models import Job
 from panel.roles import ensure_roles
+from panel.tests.browsing import overflow, settled
 from panel.tests.people import person
 from wallet.models import Account, Approval
 from wallet.services import lock_account
@@ -185,6 +186,14 @@ _BESIDE = """() => [...document.querySelectorAll("#main table")]
   .filter(table => table.getBoundingClientRect().right > innerWidth)
   .map(table => table.innerText.slice(0, 40))"""
 
+_NAME_FITS = """() => {
+  const name = [...document.querySelectorAll("#header-inner h1 a")].at(-1);
+  return name.scrollWidth <= name.clientWidth;
+}"""
+_WIDE_ICONS = """() => [...document.querySelectorAll(".material-symbols-outlined")]
+  .filter(icon => icon.offsetWidth > 2 * parseFloat(getComputedStyle(icon).fontSize))
+  .map(icon => icon.innerText)"""
+
 
 @pytest.fixture
 def wordy(shop: dict[str, int]) -> dict[str, int]:
@@ -203,18 +212,27 @@ def test_a_word_without_end_is_broken_and_not_cut(
     page: Page, wordy: dict[str, int], name: str
 ) -> None:
     page.goto(PAGES[name].format(**wordy))
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert page.evaluate(_BESIDE) == []
+    assert overflow(page) <= 0
+    assert settled(page, _BESIDE) == []
     page.set_viewport_size({"width": 390, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert page.evaluate(_CUT) == []
+    assert overflow(page) <= 0
+    assert settled(page, _CUT) == []
+
+
+def test_an_icon_takes_no_more_room_before_its_font_has_come(
+    page: Page, shop: dict[str, int]
+) -> None:
+    page.route("**/Material-Symbols*", lambda route: route.abort())
+    for name in ("dashboard", "orders", "provider"):
+        page.goto(PAGES[name].format(**shop))
+        assert page.locator(".material-symbols-outlined").count() > 10
+        assert settled(page, _WIDE_ICONS) == [], name
 
 
 def test_a_pages_name_keeps_its_room_beside_many_buttons(page: Page, shop: dict[str, int]) -> None:
     for name in ("order", "provider"):
         page.goto(PAGES[name].format(**shop))
-        here = page.locator("#header-inner h1 a").last
-        assert here.evaluate("each => each.scrollWidth <= each.clientWidth"), name
+        assert settled(page, _NAME_FITS), name
 
 
 def test_fields_beside_each_other_begin_on_one_line(page: Page, shop: dict[str, int]) -> None:
@@ -262,7 +280,7 @@ def _stands(page: Page, name: str) -> None:
     assert broken_rules(page) == {}
     for width in (390, 1360):
         page.set_viewport_size({"width": width, "height": 900})
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert overflow(page) <= 0
         _keep_picture(page, f"{name}-dark-{width}")
 
 
@@ -408,7 +426,7 @@ def test_every_page_stands_in_both_themes_and_on_a_phone(
         for width in (1360, 390):
             page.set_viewport_size({"width": width, "height": 900})
             _keep_picture(page, f"{name}-{theme}-{width}")
-            extra = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            extra = overflow(page)
             if extra > 0:
                 wrong[f"{name} {width}"] = f"{extra} px too wide"
         assert page.evaluate("document.documentElement.classList.contains('dark')") == (

@@ -11,7 +11,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.keys import authenticate
 from accounts.models import User
-from panel.tests.browsing import DESKTOP, SMALLEST, WCAG
+from panel.tests.browsing import DESKTOP, SMALLEST, WCAG, overflow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -37,7 +37,7 @@ def page(browser: Browser, live_server: LiveServer, customer: User) -> Iterator[
 
 def check(page: Page) -> None:
     """Nothing sticks out sideways, and nothing stands in anybody's way."""
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert overflow(page) <= 0
     found = Axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG}})
     assert found.response["violations"] == [], found.generate_report()
 

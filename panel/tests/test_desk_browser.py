@@ -27,6 +27,7 @@ from orders.tests.upstream_world import Upstream, running_upstream
 from orders.tests.worlds import assert_ledger_adds_up, balance_of
 from panel.periodic import run_periodic_job
 from panel.roles import ensure_roles
+from panel.tests.browsing import overflow
 from panel.tests.people import PASSWORD, person
 from wallet.models import TopUpMethod, TopUpRequest
 from wallet.services import top_up
@@ -110,7 +111,7 @@ def problems(page: Page, name: str) -> list[str]:
             page.set_viewport_size({"width": width, "height": 900})
             if folder := os.environ.get("SCREENSHOTS"):
                 page.screenshot(path=Path(folder) / f"{name}-{theme}-{width}.png", full_page=True)
-            if (extra := page.evaluate("document.documentElement.scrollWidth - innerWidth")) > 0:
+            if (extra := overflow(page)) > 0:
                 found.append(f"{name} {width}: {extra} px too wide")
         answer = Axe().run(page, options={"runOnly": WCAG})
         found += [
