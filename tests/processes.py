@@ -1,13 +1,14 @@
 """Starts the project's real processes, and finds out what is left of them."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -104,8 +105,14 @@ def manage(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comple
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """A port that nobody listens on, and below those that the system gives to connections by itself.
+
+    One of those could be taken again before the server that it is meant for listens.
+    """
+    while True:
+        port = 11_000 + secrets.randbelow(21_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_for_http(url: str, *, seconds: float = 60) -> None:

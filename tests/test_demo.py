@@ -95,7 +95,7 @@ def test_three_orders_end_as_they_should_and_the_next_start_finds_them(
         assert visitor.balance() == balance - later.charge
         assert visitor.look(orders["Completed"]).status == "Completed"
         # The simulated provider remembers the order as well, and goes on with it.
-        visitor.wait_for(later, "Completed", seconds=60)
+        visitor.wait_for(later, "Completed", seconds=120)
     check_ledger(environment)
 
 
@@ -150,7 +150,7 @@ def test_when_the_demo_is_killed_nothing_of_it_is_left(
 ) -> None:
     demo.kill()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while processes_naming(environment["VAR_DIR"]):
         assert time.monotonic() < deadline, "the simulator outlived the demo"
         time.sleep(0.1)

@@ -94,7 +94,7 @@ def test_an_order_that_is_being_sent_when_the_process_is_stopped_gets_its_answer
         visitor.sign_in("someone@example.com", "a-Long-passw0rd")
         service = visitor.simple_service(cheapest_of="followers")
         control = slow_provider.removesuffix("/api/v2") + "/sim/settings"
-        requests.post(control, json={"latency_ms": 3000}, timeout=10).raise_for_status()
+        requests.post(control, json={"latency_ms": 3000}, timeout=30).raise_for_status()
         visitor.order(service, link="https://example.com/me", quantity=1000)
         wait_until_sending(tmp_path / "panel.sqlite3")
 
@@ -110,7 +110,7 @@ def dispatch(database: Path) -> str:
 
 
 def wait_until_sending(database: Path) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (state := dispatch(database)) != "sending":
         assert state in {"queued", "claimed"}, state
         assert time.monotonic() < deadline, state
@@ -137,7 +137,7 @@ def test_a_worker_that_ends_by_itself_takes_the_process_with_it(
         [PYTHON, "-c", _FALLEN_WORKER], environment=environment, log=tmp_path / "fallen.log"
     )
 
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     assert process.said().endswith("The worker or beat ended by itself; the log above says why.\n")
 
 

@@ -64,7 +64,7 @@ def listening() -> Iterator[Panel]:
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
             panel.asked.append(form["action"][0])
             if panel.barrier:
-                panel.barrier.wait(timeout=10)
+                panel.barrier.wait(timeout=60)
             self.send_response(panel.status)
             self.send_header("Content-Length", str(len(panel.body)))
             self.end_headers()

@@ -239,7 +239,7 @@ def in_threads(*works: Callable[[], Any]) -> list[BaseException]:
 
     def run(work: Callable[[], Any]) -> None:
         try:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=60)
             work()
         except BaseException as exc:  # noqa: BLE001 - a thread's boundary
             wrong.append(exc)

@@ -116,11 +116,11 @@ def test_words_count_in_every_field_and_hosts_in_links_alone() -> None:
 
 def test_no_pattern_can_keep_the_server_busy() -> None:
     rule = LinkRule(kind="pattern", text="*a" * 95 + "*b")
-    start = time.monotonic()
+    start = time.thread_time()
 
     assert not refuses(rule, "link", "a" * 1000)
 
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_the_python_example_runs_as_it_is_printed(
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True
     )
 
     assert done.stdout.strip() == str(Order.objects.get().pk)

@@ -81,7 +81,7 @@ def test_a_worker_told_to_stop_ends_what_it_sends_and_leaves_the_rest_queued(
 
     worker.terminate()
 
-    assert worker.wait(45) == 0
+    assert worker.wait(90) == 0
     left = Order.objects.filter(dispatch__in=[*LEASED, Dispatch.UNKNOWN])
     assert list(left.values_list("dispatch", "attempts__reason")) == []
     assert accepted() + Order.objects.filter(dispatch=Dispatch.QUEUED).count() == 50

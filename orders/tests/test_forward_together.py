@@ -193,7 +193,7 @@ def test_when_a_claim_fails_those_who_wait_find_nothing_and_the_next_goes_on(
 
     def failing(_provider_id: int, _most: int) -> list[claims.Claim]:
         leading.set()
-        assert may_fail.wait(30)
+        assert may_fail.wait(60)
         raise OperationalError("server closed the connection")
 
     results: list[object] = []
@@ -208,7 +208,7 @@ def test_when_a_claim_fails_those_who_wait_find_nothing_and_the_next_goes_on(
         patch.setattr(claims, "claim_many", failing)
         threads = [threading.Thread(target=ask) for _ in range(4)]
         threads[0].start()
-        assert leading.wait(30)
+        assert leading.wait(60)
         for thread in threads[1:]:
             thread.start()
         may_fail.set()

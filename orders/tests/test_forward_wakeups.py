@@ -15,20 +15,22 @@ from orders import tasks, wakeups
 from panel.celery import app
 
 _PROBE = """
-import json, time, django
+import json, django
 django.setup()
+from celery import current_app
 from orders.wakeups import kick
-took = []
-for _ in range(3):
-    start = time.monotonic()
-    sent = kick(1)
-    took.append([sent, time.monotonic() - start])
-print(json.dumps(took))
+tries = []
+send = current_app.send_task
+current_app.send_task = lambda *args, **options: tries.append(args) or send(*args, **options)
+print(json.dumps([[kick(1), len(tries)] for _ in range(3)]))
 """
 
 
-def kick_three_times(redis_url: str) -> list[tuple[bool, float]]:
-    """Whether each of three wake-ups was sent, and the seconds it took, in a process of its own."""
+def kick_three_times(redis_url: str) -> list[tuple[bool, int]]:
+    """Whether each of three wake-ups was sent, and how often the broker was tried so far.
+
+    In a process of its own, which is ended when it waits for longer than a broker may cost.
+    """
     environment = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
     run = subprocess.run(
         [sys.executable, "-c", _PROBE],
@@ -45,7 +47,7 @@ def kick_three_times(redis_url: str) -> list[tuple[bool, float]]:
         timeout=60,
         check=True,
     )
-    return [(sent, took) for sent, took in json.loads(run.stdout)]
+    return [(sent, tries) for sent, tries in json.loads(run.stdout)]
 
 
 @pytest.fixture
@@ -61,22 +63,14 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_broker_that_is_away_costs_no_second(closed_port: int) -> None:
+def test_a_broker_that_is_away_is_tried_once(closed_port: int) -> None:
     """F23."""
-    first, *later = kick_three_times(f"redis://127.0.0.1:{closed_port}/0")
-
-    assert not first[0]
-    assert first[1] < 2
-    assert all(not sent and took < 0.01 for sent, took in later)
+    assert kick_three_times(f"redis://127.0.0.1:{closed_port}/0") == [(False, 1)] * 3
 
 
-def test_a_frozen_broker_costs_a_few_seconds_once(silent_port: int) -> None:
+def test_a_frozen_broker_is_waited_for_once(silent_port: int) -> None:
     """F24."""
-    first, *later = kick_three_times(f"redis://127.0.0.1:{silent_port}/0")
-
-    assert not first[0]
-    assert first[1] < 8
-    assert all(not sent and took < 0.01 for sent, took in later)
+    assert kick_three_times(f"redis://127.0.0.1:{silent_port}/0") == [(False, 1)] * 3
 
 
 def test_the_broker_is_tried_again_after_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def together(*acts: Callable[[], object]) -> list[BaseException | None]:
 
     def run(number: int, act: Callable[[], object]) -> None:
         try:
-            start.wait(20)
+            start.wait(60)
             act()
         except Exception as exc:  # noqa: BLE001 - handed to the test
             raised[number] = exc
@@ -298,7 +298,7 @@ def test_without_the_lock_two_statuses_would_pay_twice(
     def unlocked(order_id: int) -> money.Locked:
         found = Order.objects.get(pk=order_id)
         account = Account.objects.get(user_id=found.customer_id)
-        read.wait(20)
+        read.wait(60)
         return money.Locked(account=account, order=found)
 
     honest = money.refund_order
@@ -338,13 +338,13 @@ def test_locks_in_the_other_order_deadlock_and_cost_no_money(order: Order) -> No
     def wrong_way() -> None:
         with transaction.atomic():
             Order.objects.select_for_update(no_key=True).get(pk=order.pk)
-            held.wait(20)
+            held.wait(60)
             lock_account(order.customer_id)
 
     def right_way() -> None:
         with transaction.atomic():
             lock_account(order.customer_id)
-            held.wait(20)
+            held.wait(60)
             lock_order(order.pk)
 
     raised = together(wrong_way, right_way)

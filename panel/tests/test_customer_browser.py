@@ -30,9 +30,6 @@ from wallet.templatetags.money import money
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-# Longer than two refreshes of a page.
-expect.set_options(timeout=15_000)
-
 PASSWORD = "a-Long-passw0rd"
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -78,7 +78,7 @@ def visit(browser: Browser, site: str, who: User, width: int = 1360) -> Iterator
     context = browser.new_context(
         base_url=site, viewport={"width": width, "height": 900}, reduced_motion="reduce"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -134,7 +134,7 @@ def composed(folder: Path, *more: str, **changes: str) -> subprocess.CompletedPr
     files = [word for name in ("docker-compose.yml", *more) for word in ("-f", name)]
     return subprocess.run(
         [*program, *files, "config", "--quiet"], cwd=folder, capture_output=True, text=True,
-        timeout=60, check=False, env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        timeout=180, check=False, env={"PATH": os.environ["PATH"], "HOME": str(folder)},
     )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def test_nginx_takes_its_example(tmp_path: Path) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=panel",
          "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=180,
     )  # fmt: skip
     site = (ROOT / "docs" / "proxy" / "nginx.conf").read_text("utf-8")
     folder = "/etc/letsencrypt/live/panel.example.com"
@@ -210,7 +210,7 @@ def test_nginx_takes_its_example(tmp_path: Path) -> None:
 
     tried = subprocess.run(
         ["nginx", "-t", "-q", "-c", str(whole), "-p", str(tmp_path)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
     assert (tried.returncode, tried.stdout) == (0, ""), tried.stderr
@@ -260,7 +260,7 @@ def test_systemd_itself_takes_the_units(tmp_path: Path) -> None:
 
     judged = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *names],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
     # Units of the machine itself are loaded too, and are none of our business.

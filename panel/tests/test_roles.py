@@ -291,7 +291,7 @@ def test_two_refunds_at_once_give_back_no_more_than_the_charge(order: Order, sta
     outcomes: list[str] = []
 
     def give() -> None:
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=60)
         try:
             desk.refund(
                 order_id=order.pk, amount=D(70), reason="r", actor=staff, token=uuid.uuid4()

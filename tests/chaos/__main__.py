@@ -22,8 +22,8 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.chaos.plan import KEY, PROVIDERS, SERVICES, Plan
-from tests.faults.servers import OwnRedis, free_port, own_postgres, own_redis
-from tests.processes import PYTHON, manage, started
+from tests.faults.servers import OwnRedis, own_postgres, own_redis
+from tests.processes import PYTHON, free_port, manage, started
 
 
 def _arguments() -> argparse.Namespace:

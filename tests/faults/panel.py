@@ -30,8 +30,8 @@ from orders.states import LEASED, Dispatch
 from orders.tests.processes import database_url
 from tests.faults.nursery import Nursery, compose_arguments
 from tests.faults.oracle import Placement, ask_truth, violations
-from tests.faults.servers import OwnRedis, free_port
-from tests.processes import PYTHON, started, wait_for_http
+from tests.faults.servers import OwnRedis
+from tests.processes import PYTHON, free_port, started, wait_for_http
 from wallet.services import top_up
 
 PASSWORD = "a-Long-passw0rd"

@@ -4,7 +4,7 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from panel.celery import PromptConnection, app
-from tests.faults.servers import free_port
+from tests.processes import free_port
 
 
 def waits_of(tries: int) -> list[float]:

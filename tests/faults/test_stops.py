@@ -25,7 +25,7 @@ def test_a_panel_told_to_stop_during_50_submissions_leaves_none_unknown(panel: P
     wait_for(lambda: panel.states()[Dispatch.ACCEPTED] >= 3, seconds=60, tell=panel.states)
 
     panel.send("worker", signal.SIGTERM)
-    wait_for(lambda: panel.is_gone("worker"), seconds=45, tell=panel.states)
+    wait_for(lambda: panel.is_gone("worker"), seconds=90, tell=panel.states)
 
     states = panel.states()
     assert set(states) <= {Dispatch.ACCEPTED, Dispatch.QUEUED}
@@ -45,7 +45,7 @@ def test_a_panel_killed_during_submissions_resends_nothing(panel: Panel) -> None
     wait_for(lambda: panel.states()[Dispatch.ACCEPTED] >= 3, seconds=60, tell=panel.states)
 
     panel.send("worker", signal.SIGKILL)
-    wait_for(lambda: panel.is_gone("worker"), seconds=30)
+    wait_for(lambda: panel.is_gone("worker"), seconds=60)
     panel.provider.tell("settings", {"latency_ms": 20})
     # A minute passes for what the dead worker was sending.
     past = timezone.now() - timedelta(seconds=1)

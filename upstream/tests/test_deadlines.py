@@ -12,7 +12,7 @@ def test_each_is_called_once_at_its_time_whatever_the_order_of_asking() -> None:
         clock.call_in(seconds, lambda name=name: called.append(name))  # type: ignore[misc]
     clock.call_in(0.4, done.set)
 
-    assert done.wait(5)
+    assert done.wait(30)
     assert called == ["early", "middle", "late"]
 
 
@@ -21,7 +21,7 @@ def test_a_cancelled_one_is_not_called() -> None:
     clock.call_in(0.05, called.set).cancel()
     clock.call_in(0.1, done.set)
 
-    assert done.wait(5)
+    assert done.wait(30)
     assert not called.is_set()
 
 
@@ -35,5 +35,5 @@ def test_thousands_need_one_thread() -> None:
         each.cancel()
     begun = time.monotonic()
     clock.call_in(0, done.set)
-    assert done.wait(5)
-    assert time.monotonic() - begun < 5
+    assert done.wait(30)
+    assert time.monotonic() - begun < 30

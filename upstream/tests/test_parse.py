@@ -87,9 +87,9 @@ def test_a_rate_sent_as_a_number_keeps_its_digits(digits: str) -> None:
 @pytest.mark.parametrize("digits", ["1e400", "1e999999", "-1E+99999999", "9" * 5000])
 def test_an_absurd_number_costs_nothing_and_spoils_only_its_row(digits: str) -> None:
     body = f'[{{"service":1,"rate":{digits},"min":{digits}}},{{"service":2,"rate":1}}]'.encode()
-    started = time.monotonic()
+    started = time.thread_time()
     found = parse.catalogue(body)
-    assert time.monotonic() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert [service.rate for service in found.rows] == [None, Decimal(1)]
     assert found.rows[0].min is None
 

@@ -43,7 +43,7 @@ class Provider:
     def post(self, **fields: Any) -> requests.Response:
         """One call of the API."""
         form = {"key": KEY, **{name: str(value) for name, value in fields.items()}}
-        return self.http.post(self.simulator.url, data=form, timeout=5, allow_redirects=False)
+        return self.http.post(self.simulator.url, data=form, timeout=30, allow_redirects=False)
 
     def call(self, **fields: Any) -> Any:
         """The JSON answer of one call."""
@@ -65,7 +65,7 @@ class Provider:
 
     def control(self, path: str, **asked: Any) -> Any:
         """Change something over the control API."""
-        response = self.http.post(f"{self.simulator.control_url}/{path}", json=asked, timeout=5)
+        response = self.http.post(f"{self.simulator.control_url}/{path}", json=asked, timeout=30)
         assert response.status_code == 200, response.text
         return response.json()
 

@@ -210,6 +210,6 @@ def test_a_wrong_key_or_action_or_method_is_refused(provider: Provider) -> None:
 
     assert provider.call(action="orders") == {"error": "Incorrect request"}
     assert provider.call(action="add", key="wrong") == {"error": "Invalid API key"}
-    got = provider.http.get(url, params={"key": KEY, "action": "balance"}, timeout=5)
+    got = provider.http.get(url, params={"key": KEY, "action": "balance"}, timeout=30)
     assert got.json() == {"error": "Incorrect request"}
     assert provider.world.truth()["received"] == {"other": 2, "add": 1}

@@ -28,7 +28,7 @@ from upstream.simulator.tests.conftest import KEY, NOON, Provider, service
 
 def _truth(provider: Provider, link: str = "") -> Any:
     url = f"{provider.simulator.control_url}/truth"
-    return provider.http.get(url, params={"link": link} if link else {}, timeout=5).json()
+    return provider.http.get(url, params={"link": link} if link else {}, timeout=30).json()
 
 
 def test_the_truth_tells_every_order_and_all_money(provider: Provider) -> None:
@@ -71,9 +71,9 @@ def test_requests_are_counted_by_action_and_outcome(provider: Provider) -> None:
 
 
 def test_a_connection_without_a_byte_is_counted_as_silent(provider: Provider) -> None:
-    socket.create_connection(("127.0.0.1", provider.simulator.port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", provider.simulator.port), timeout=30).close()
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while provider.world.truth()["silent_connections"] == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -85,7 +85,7 @@ def test_connections_and_bytes_count_the_api_and_not_the_control(provider: Provi
     _truth(provider)
     assert provider.world.truth()["connections"] == 0
 
-    requests.post(provider.simulator.url, data={"key": KEY, "action": "balance"}, timeout=5)
+    requests.post(provider.simulator.url, data={"key": KEY, "action": "balance"}, timeout=30)
 
     truth = _truth(provider)
     assert truth["connections"] == 1
@@ -103,7 +103,7 @@ def test_faults_are_switched_on_and_off_over_http(provider: Provider) -> None:
     provider.control("faults", action="add", kind="error", text="Ordering is disabled", times=2)
     refused = provider.call(action="add", service=1, link="a", quantity=10)
     url = f"{provider.simulator.control_url}/faults"
-    left = provider.http.get(url, timeout=5).json()["faults"]
+    left = provider.http.get(url, timeout=30).json()["faults"]
     provider.control("faults", clear=True)
 
     assert refused == {"error": "Ordering is disabled"}
@@ -126,7 +126,7 @@ def test_settings_are_changed_over_http(provider: Provider) -> None:
     provider.control("advance", seconds=0.5)
     assert provider.status(order)["status"] == "Canceled"
     url = f"{provider.simulator.control_url}/settings"
-    assert provider.http.get(url, timeout=5).json()["pace"] == 0.5
+    assert provider.http.get(url, timeout=30).json()["pace"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_control_request_that_makes_no_sense_is_refused(
 ) -> None:
     url = f"{provider.simulator.control_url}/{path}"
 
-    answer = provider.http.post(url, json=asked, timeout=5)
+    answer = provider.http.post(url, json=asked, timeout=30)
 
     assert answer.status_code == status
     assert answer.json()["error"]
@@ -160,10 +160,10 @@ def test_a_control_request_that_makes_no_sense_is_refused(
 def test_control_refuses_other_methods_and_bodies(provider: Provider) -> None:
     url = provider.simulator.control_url
 
-    assert provider.http.put(f"{url}/settings", timeout=5).status_code == 400
-    assert provider.http.post(f"{url}/settings", data="[]", timeout=5).status_code == 400
-    assert provider.http.post(f"{url}/settings", data="{", timeout=5).status_code == 400
-    assert provider.http.get(f"{url}/nowhere", timeout=5).status_code == 404
+    assert provider.http.put(f"{url}/settings", timeout=30).status_code == 400
+    assert provider.http.post(f"{url}/settings", data="[]", timeout=30).status_code == 400
+    assert provider.http.post(f"{url}/settings", data="{", timeout=30).status_code == 400
+    assert provider.http.get(f"{url}/nowhere", timeout=30).status_code == 404
 
 
 def test_an_order_shows_what_it_is_forced_to_show(provider: Provider) -> None:
@@ -287,7 +287,7 @@ def test_many_orders_at_once_keep_the_books_exact() -> None:
                         "link": links[number % 4],
                         "quantity": str(worker * 100 + number + 1),
                     }
-                    session.post(simulator.url, data=form, timeout=10)
+                    session.post(simulator.url, data=form, timeout=30)
 
         workers = [threading.Thread(target=order, args=(worker,)) for worker in range(8)]
         for worker in workers:
@@ -308,12 +308,12 @@ def test_a_stopped_simulator_comes_back_on_its_port(provider: Provider) -> None:
     url = provider.simulator.url
     provider.simulator.stop()
     with pytest.raises(requests.ConnectionError):
-        requests.post(url, data={"key": KEY, "action": "balance"}, timeout=5)
+        requests.post(url, data={"key": KEY, "action": "balance"}, timeout=30)
 
     provider.simulator.start()
 
     assert provider.simulator.url == url
-    fresh = requests.post(url, data={"key": KEY, "action": "status", "order": order}, timeout=5)
+    fresh = requests.post(url, data={"key": KEY, "action": "status", "order": order}, timeout=30)
     assert fresh.json()["status"] == "Pending"
 
 
@@ -325,7 +325,7 @@ def test_nonsense_on_the_wire_ends_only_its_own_connection(provider: Provider) -
         b"x" * 70_000,
     ]
     for said in broken:
-        with socket.create_connection(("127.0.0.1", provider.simulator.port), timeout=5) as line:
+        with socket.create_connection(("127.0.0.1", provider.simulator.port), timeout=30) as line:
             line.sendall(said)
             # Where it left bytes unread, TCP says so with a reset.
             with contextlib.suppress(ConnectionResetError):
@@ -338,7 +338,7 @@ def test_https_to_its_plain_port_fails_in_the_handshake(provider: Provider) -> N
     url = provider.simulator.url.replace("http:", "https:")
 
     with pytest.raises(requests.exceptions.SSLError):
-        requests.post(url, data={"key": KEY, "action": "balance"}, timeout=5)
+        requests.post(url, data={"key": KEY, "action": "balance"}, timeout=30)
     assert provider.world.truth()["received"] == {}
 
 
@@ -348,9 +348,9 @@ def test_it_speaks_https_with_a_certificate_of_the_tests(tmp_path: Path, world: 
     tls.load_cert_chain(certificate, key)
     with Simulator(world=world, tls=tls) as simulator:
         form = {"key": KEY, "action": "balance"}
-        answer = requests.post(simulator.url, data=form, timeout=5, verify=str(certificate))
+        answer = requests.post(simulator.url, data=form, timeout=30, verify=str(certificate))
         with pytest.raises(requests.exceptions.SSLError):
-            requests.post(simulator.url, data=form, timeout=5)
+            requests.post(simulator.url, data=form, timeout=30)
         world.break_with("connect", "hang_before", seconds=30)
         with pytest.raises(requests.exceptions.Timeout):
             requests.post(simulator.url, data=form, timeout=0.3, verify=str(certificate))

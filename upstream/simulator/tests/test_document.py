@@ -54,7 +54,7 @@ CALLS = [
 
 
 def _ask(url: str, fields: dict[str, str]) -> str:
-    return requests.post(url, data={"key": KEY, **fields}, timeout=5).text
+    return requests.post(url, data={"key": KEY, **fields}, timeout=30).text
 
 
 def _same(answer: str, printed: str) -> bool:
@@ -85,6 +85,6 @@ def test_the_first_order_gets_the_documents_id() -> None:
 def test_the_examples_are_not_given_to_a_wrong_key() -> None:
     with Simulator(world=document_world()) as simulator:
         form = {"key": "other", "action": "balance"}
-        answer = requests.post(simulator.url, data=form, timeout=5)
+        answer = requests.post(simulator.url, data=form, timeout=30)
 
     assert answer.json() == {"error": "Invalid API key"}
