@@ -140,7 +140,10 @@ class OrderAdmin(BulkActions, SectionsAdmin, OrderDialogs):
 
     @column(_("placed"), ordering="pk")
     def placed(self, order: Order) -> str:
-        return date_format(timezone.localtime(order.created_at), "SHORT_DATETIME_FORMAT")
+        at = timezone.localtime(order.created_at)
+        # In two lines where there is no room for one, and "4:48 p.m." is no two words.
+        time = date_format(at, "TIME_FORMAT").replace(" ", "\N{NO-BREAK SPACE}")
+        return f"{date_format(at, 'SHORT_DATE_FORMAT')} {time}"
 
     @column(_("charge"))
     def charge_column(self, order: Order) -> str:

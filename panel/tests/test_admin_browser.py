@@ -105,7 +105,7 @@ def shop(customer: User, service: Service) -> dict[str, int]:
             min_quantity=10, max_quantity=100_000, is_held=number == 3, is_present=number != 4,
         )  # fmt: skip
     order = Order.objects.create(
-        customer=customer, service=service, provider=service.provider, order_type="default",
+        pk=12_345_678, customer=customer, service=service, provider=service.provider, order_type="default",
         link="https://example.com/some/post", quantity=1000, price_rate=2, charge=Decimal(2), cost=1,
         exchange_rate=1, expected_charge=1, dispatch=Dispatch.UNKNOWN, attempt_no=1,
         attention="unknown", parameters={"link": "https://example.com/some/post"},
@@ -183,7 +183,7 @@ _CUT = """() => [...document.querySelectorAll("#main td[data-label]")]
   .filter(cell => cell.offsetParent && cell.scrollHeight > cell.clientHeight + 1)
   .map(cell => cell.dataset.label)"""
 _BESIDE = """() => [...document.querySelectorAll("#main table")]
-  .filter(table => table.getBoundingClientRect().right > innerWidth)
+  .filter(table => table.offsetWidth > table.parentElement.clientWidth)
   .map(table => table.innerText.slice(0, 40))"""
 
 _NAME_FITS = """() => {
@@ -197,10 +197,23 @@ _WIDE_ICONS = """() => [...document.querySelectorAll(".material-symbols-outlined
 
 @pytest.fixture
 def wordy(shop: dict[str, int]) -> dict[str, int]:
-    """The same shop, with names, a link and a job's result in which no space allows a break."""
+    """The same shop, with names, a link and a job's result in which no space allows a break.
+
+    Numbers and times are as wide as they become.
+    """
+    evening = timezone.localtime().replace(month=12, day=20, hour=22, minute=45)
+    User.objects.filter(orders=shop["order"]).update(
+        email=f"{'customer' * 6}@{'mail' * 4}.example.com"
+    )
+    Provider.objects.update(name="Upstreamofeverything" * 2)
     Service.objects.filter(pk=shop["service"]).update(name="Donaudampfschifffahrt" * 9)
     Order.objects.filter(pk=shop["order"]).update(
-        link="https://example.com/" + "name" * 90, parameters={"link": "name" * 90}
+        link="https://example.com/" + "name" * 90,
+        parameters={"link": "name" * 90},
+        created_at=evening,
+        quantity=123_456,
+        charge="1234.56789",
+        cost="1234.56789",
     )
     Job.objects.filter(name="sweep").update(result="x" * 200)
     return shop
@@ -213,6 +226,7 @@ def test_a_word_without_end_is_broken_and_not_cut(
 ) -> None:
     page.goto(PAGES[name].format(**wordy))
     assert overflow(page) <= 0
+    _keep_picture(page, f"wordy-{name}")
     assert settled(page, _BESIDE) == []
     page.set_viewport_size({"width": 390, "height": 900})
     assert overflow(page) <= 0
