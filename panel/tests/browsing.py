@@ -1,5 +1,6 @@
 """What the browser tests share: sizes, a signed-in context that complains, and what is wrong with a page."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
 
 from accounts.models import User
 
@@ -15,6 +16,9 @@ DESKTOP, PHONE, SMALLEST = (1360, 900), (390, 844), (320, 640)
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # What htmx says of a request that a newer one replaced, or that the page was left before.
 _OVERTAKEN = ("htmx:afterRequest, ", "htmx:sendAbort, ")
+# Asking for a width makes the browser lay the page out, and with that ask for its fonts.
+_IS_SETTLED = """() => document.readyState === "complete"
+  && document.body.offsetWidth > 0 && document.fonts.status === "loaded" """
 
 
 @contextmanager
@@ -54,12 +58,22 @@ def violations(page: Page) -> list[str]:
 
 
 def settled(page: Page, measure: str) -> Any:
-    """What a JavaScript function measures on the page, once its fonts have come.
+    """What a JavaScript function measures on the page, once it and its fonts have come.
 
-    An icon is a long word before that, and all text has another width.
+    An icon is a long word before that, and all text has another width. The page may be on its way
+    still, after a click: so this asks until it is there.
     """
-    page.evaluate("() => { document.body.offsetWidth; return document.fonts.ready.then(() => 0) }")
-    return page.evaluate(measure)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if page.evaluate(_IS_SETTLED):
+                return page.evaluate(measure)
+        except Error:
+            # It was left for the next page meanwhile.
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, f"{page.url} does not come to rest"
+        page.wait_for_timeout(50)
 
 
 def overflow(page: Page) -> int:

@@ -27,7 +27,7 @@ from orders.tests.upstream_world import Upstream, running_upstream
 from orders.tests.worlds import assert_ledger_adds_up, balance_of
 from panel.periodic import run_periodic_job
 from panel.roles import ensure_roles
-from panel.tests.browsing import overflow
+from panel.tests.browsing import overflow, settled
 from panel.tests.people import PASSWORD, person
 from wallet.models import TopUpMethod, TopUpRequest
 from wallet.services import top_up
@@ -102,6 +102,7 @@ def problems(page: Page, name: str) -> list[str]:
     """What is too wide on a phone, and what axe finds, in both themes."""
     found = []
     before = page.viewport_size
+    settled(page, "() => true")
     for theme in ("light", "dark"):
         # The answer to a form can't be loaded again, so the theme is switched where it stands.
         page.evaluate(
@@ -187,6 +188,7 @@ def test_a_day_of_support(
         expect(page.get_by_text("it waits for a second person")).to_be_visible()
         second.goto("/admin/wallet/approval/?state__exact=open")
         second.locator("#result_list").get_by_role("link", name="refund").click()
+        expect(second).to_have_url(re.compile("/change/"))
         wrong += problems(second, "approval")
         confirm(second, "Approve", "Approve and pay")
         expect(second.get_by_text("60.00 paid.")).to_be_visible()
