@@ -10,6 +10,7 @@ import time
 from celery import current_app
 
 from accounts import trace
+from orders.messages import publish
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +28,7 @@ class _Broker:
         if time.monotonic() < self._off_until:
             return False
         try:
-            current_app.send_task(
-                task,
-                args=(identifier,),
-                retry=False,
-                ignore_result=True,
-                headers={trace.HEADER: trace.request_id()},
-            )
+            publish(current_app, task, identifier, {trace.HEADER: trace.request_id()})
         except Exception as exc:  # noqa: BLE001 - the boundary to Celery, Kombu and the broker's library
             self._off_until = time.monotonic() + OFF_SECONDS
             logger.warning("broker away, the sweep will do it: %s", type(exc).__name__)

@@ -17,11 +17,11 @@ from panel.celery import app
 _PROBE = """
 import json, django
 django.setup()
-from celery import current_app
+from orders import wakeups
 from orders.wakeups import kick
 tries = []
-send = current_app.send_task
-current_app.send_task = lambda *args, **options: tries.append(args) or send(*args, **options)
+send = wakeups.publish
+wakeups.publish = lambda *args: tries.append(args) or send(*args)
 print(json.dumps([[kick(1), len(tries)] for _ in range(3)]))
 """
 
@@ -81,7 +81,7 @@ def test_the_broker_is_tried_again_after_half_a_minute(monkeypatch: pytest.Monke
         raise ConnectionRefusedError
 
     monkeypatch.setattr("orders.wakeups.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("celery.app.base.Celery.send_task", refuse)
+    monkeypatch.setattr("orders.wakeups.publish", refuse)
     broker = wakeups._Broker()
     for at in (100.0, 129.9, 130.1):
         now[0] = at
@@ -97,22 +97,16 @@ def test_the_names_that_are_woken_are_tasks_that_exist() -> None:
     assert names <= set(app.tasks)
 
 
-def test_wake_ups_carry_a_number_and_want_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[str, dict[str, object]]] = []
-    monkeypatch.setattr(
-        "celery.app.base.Celery.send_task",
-        lambda _self, name, **options: sent.append((name, options)),
-    )
+def test_wake_ups_carry_the_number_of_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[object, ...]] = []
+    monkeypatch.setattr("orders.wakeups.publish", lambda _app, *message: sent.append(message))
 
     with trace.request_context("of-the-page"):
         assert wakeups.kick(7)
         assert wakeups.kick_probe(8)
-    options = {
-        "retry": False,
-        "ignore_result": True,
-        "headers": {"panel_request": "of-the-page"},
-    }
+
+    headers = {"panel_request": "of-the-page"}
     assert sent == [
-        ("orders.tasks.forward_order", {"args": (7,), **options}),
-        ("orders.tasks.probe_provider", {"args": (8,), **options}),
+        ("orders.tasks.forward_order", 7, headers),
+        ("orders.tasks.probe_provider", 8, headers),
     ]

@@ -74,6 +74,7 @@ def test_a_number_that_is_none_is_replaced(forged: str) -> None:
     assert trace.safe_id(forged) != forged
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_request_is_followed_to_the_task_that_it_woke(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,14 +85,16 @@ def test_a_request_is_followed_to_the_task_that_it_woke(
     def look(order_id: int) -> None:
         seen.append(trace.request_id())
 
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr("orders.wakeups.current_app", app)
-    monkeypatch.setattr(app, "send_task", lambda _name, **message: sent.append(message))
+    sent: list[tuple[int, dict[str, str]]] = []
+    monkeypatch.setattr(
+        "orders.wakeups.publish",
+        lambda _app, _task, number, headers: sent.append((number, headers)),
+    )
     broker.forgive()
     with trace.request_context("web-1"):
         assert kick(7)
 
-    look.apply(args=sent[0]["args"], headers=sent[0]["headers"])
+    look.apply(args=(sent[0][0],), headers=sent[0][1])
     look.apply(args=(8,))
     assert seen[0] == "web-1"
     assert seen[1] not in {"web-1", "-"}
