@@ -59,9 +59,7 @@ class OrderForm(forms.Form):
     ) -> None:  # fmt: skip
         super().__init__(data, initial=dict(initial or {}))
         self.order_type = order_type
-        for declared in order_type.fields:
-            if declared.name in DRIP_FEED and not service.dripfeed:
-                continue
+        for declared in fields_of(service, order_type):
             self.fields[declared.name] = _field(declared, service)
 
     @property
@@ -77,15 +75,25 @@ class OrderForm(forms.Form):
     def wants_drip(self) -> bool:
         return any(bound.value() or bound.errors for bound in self.drip_fields)
 
-    def values(self) -> dict[str, str]:
-        """What was typed, for `quote` and `place_order`."""
-        return {name: str(self.data.get(name, "")) for name in self.fields}
-
     def show_errors(self, errors: Mapping[str, str]) -> None:
         """Put each sentence beside its field, or above the form when the field isn't shown."""
         self.is_valid()
         for name, sentence in errors.items():
             self.add_error(name if name in self.fields else None, sentence)
+
+
+def fields_of(service: Service, order_type: OrderType) -> list[Field]:
+    """What a customer fills in for this service."""
+    return [
+        declared
+        for declared in order_type.fields
+        if service.dripfeed or declared.name not in DRIP_FEED
+    ]
+
+
+def values_of(service: Service, order_type: OrderType, typed: Mapping[str, Any]) -> dict[str, str]:
+    """What was typed into these fields, for `quote` and `place_order`."""
+    return {field.name: str(typed.get(field.name, "")) for field in fields_of(service, order_type)}
 
 
 def order_type_of(service: Service) -> OrderType | None:

@@ -31,6 +31,9 @@ from wallet.models import Entry
 from wallet.paging import PAGE_SIZE, key, page_of
 from wallet.spreadsheet import download
 
+# In an order's address when it has just been placed; its page says so for a while.
+JUST_PLACED = "placed"
+_JUST = dt.timedelta(minutes=10)
 _LONGEST_SEARCH = 200
 _MOST_CHILDREN = 100
 
@@ -171,6 +174,10 @@ def rows(request: CustomerRequest) -> HttpResponse:
 def detail(request: CustomerRequest, pk: int) -> HttpResponse:
     """One order: facts, progress, timeline, money, refills and cancels."""
     order = get_object_or_404(_own(request), pk=pk)
+    if JUST_PLACED in request.GET and timezone.now() - order.created_at < _JUST:
+        messages.success(
+            request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"}
+        )
     return render(request, "orders/detail.html", _facts(order))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -29,12 +29,13 @@ from orders.errors import (
     PriceChanged,
     TokenReused,
 )
-from orders.forms import OrderForm, order_type_of
+from orders.forms import OrderForm, order_type_of, values_of
 from orders.models import Order, ServiceTimes
 from orders.offers import offer
+from orders.pages import JUST_PLACED
 from orders.quotes import Quote, is_on_sale, quote
 from orders.services import place_order
-from upstream.order_types import Units
+from upstream.order_types import OrderType, Units
 from wallet.context_processors import balance_of
 from wallet.errors import AccountFrozen, InsufficientFunds
 from wallet.paging import PAGE_SIZE, key
@@ -49,8 +50,10 @@ class Draft:
 
     customer: User
     service: Service
-    form: OrderForm
+    order_type: OrderType
     token: uuid.UUID
+    typed: QueryDict | None = None
+    initial: dict[str, str] | None = None
     quote: Quote | None = None
     problem: str = ""
     changed: PriceChanged | None = None
@@ -58,8 +61,18 @@ class Draft:
     field_errors: dict[str, str] = field(default_factory=dict)
 
     @cached_property
+    def form(self) -> OrderForm:
+        """Made for a page only: an order that is placed answers with a redirect."""
+        return OrderForm(self.service, self.order_type, self.typed, self.initial)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What was typed, for `quote` and `place_order`."""
+        return values_of(self.service, self.order_type, self.typed or {})
+
+    @cached_property
     def balance(self) -> Decimal:
-        """Looked up for a page only: an order that is placed answers with a redirect."""
+        """Looked up for a page only, as the form is."""
         return balance_of(self.customer.pk)
 
     @property
@@ -75,7 +88,7 @@ class Draft:
     @property
     def is_flat(self) -> bool:
         """Sold at one price, whatever the quantity."""
-        return self.form.order_type.units_by is Units.FLAT
+        return self.order_type.units_by is Units.FLAT
 
     @property
     def balance_after(self) -> Decimal | None:
@@ -90,7 +103,7 @@ class Draft:
     @property
     def typed_errors(self) -> list[tuple[str, str]]:
         """What is wrong with the fields that are filled in; the empty ones are still to come."""
-        typed = self.form.values()
+        typed = self.values
         return [(name, text) for name, text in self.field_errors.items() if typed.get(name)]
 
     @property
@@ -198,12 +211,13 @@ def _draft(
 ) -> Draft:
     order_type = order_type_of(service)
     assert order_type is not None  # noqa: S101 - `_service` leaves out unknown types
-    typed = request.POST if request.method == "POST" else None
     return Draft(
         customer=request.user,
         service=service,
-        form=OrderForm(service, order_type, typed, initial),
+        order_type=order_type,
         token=token_of(request.POST.get("token")),
+        typed=request.POST if request.method == "POST" else None,
+        initial=initial,
     )
 
 
@@ -226,7 +240,7 @@ def seen_charge(text: str | None) -> Decimal | None:
 
 def _try_quote(draft: Draft) -> None:
     try:
-        draft.quote = quote(draft.service, draft.form.values(), draft.customer, read_rules())
+        draft.quote = quote(draft.service, draft.values, draft.customer, read_rules())
     except InvalidOrder as exc:
         draft.field_errors = exc.errors
     except NotOnSale:
@@ -250,10 +264,8 @@ def _submit(request: CustomerRequest) -> HttpResponse:
     order = _place(request, draft, seen)
     if order is None:
         return _shown(request, draft)
-    messages.success(
-        request, _("Order %(number)s is placed and paid.") % {"number": f"#{order.pk}"}
-    )
-    return redirect(order)
+    # Its own page says so: a message in a cookie would be shown by whichever page comes next.
+    return redirect(f"{order.get_absolute_url()}?{JUST_PLACED}")
 
 
 def _shown(request: CustomerRequest, draft: Draft) -> HttpResponse:
@@ -268,7 +280,7 @@ def _place(request: CustomerRequest, draft: Draft, seen: Decimal) -> Order | Non
         return place_order(
             customer=request.user,
             service=draft.service,
-            values=draft.form.values(),
+            values=draft.values,
             client_token=draft.token,
             seen_charge=seen,
             allow_duplicate=request.POST.get("allow_duplicate") == "yes",

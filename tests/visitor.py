@@ -86,7 +86,7 @@ class Visitor:
             timeout=30,
         )
         path = answer.url.removeprefix(self._site)
-        assert re.fullmatch(r"/orders/\d+/", path), path
+        assert re.fullmatch(r"/orders/\d+/\?placed", path), path
         return Placed(path=path, charge=Decimal(quoted["seen_charge"]), quantity=quantity)
 
     def send_order(self, fields: dict[str, str]) -> bool:
@@ -101,7 +101,7 @@ class Visitor:
             allow_redirects=False,
             timeout=30,
         )
-        return re.fullmatch(r"/orders/\d+/", answer.headers.get("Location", "")) is not None
+        return re.fullmatch(r"/orders/\d+/\?placed", answer.headers.get("Location", "")) is not None
 
     def look(self, order: Placed) -> Seen:
         page = self.get(order.path)

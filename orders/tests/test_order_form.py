@@ -63,7 +63,7 @@ def test_an_order_is_found_filled_in_seen_and_placed_without_scripts(
     placed = signed_in.post("/orders/new/", fields | {"action": "place"})
 
     order = Order.objects.get()
-    assert placed["Location"] == f"/orders/{order.pk}/"
+    assert placed["Location"] == f"/orders/{order.pk}/?placed"
     assert (order.link, order.quantity, order.charge) == (LINK, 1000, Decimal(2))
     assert balance_of(customer.pk) == 8
 

@@ -170,6 +170,21 @@ def test_anothers_order_does_not_exist(client: Client, order: Order, verb: str) 
     assert order.status == Status.PENDING
 
 
+def test_an_order_that_was_just_placed_is_told_on_its_own_page_alone(
+    signed_in: Client, order: Order
+) -> None:
+    said = f"Order #{order.pk} is placed and paid."
+
+    first = signed_in.get(f"/orders/{order.pk}/?placed")
+    assert said in first.content.decode()
+    assert "messages" not in first.cookies
+    assert said not in signed_in.get(f"/orders/{order.pk}/").content.decode()
+    assert said not in signed_in.get("/orders/?placed").content.decode()
+
+    Order.objects.update(created_at=timezone.now() - dt.timedelta(minutes=11))
+    assert said not in signed_in.get(f"/orders/{order.pk}/?placed").content.decode()
+
+
 def test_the_order_page_tells_the_whole_story(signed_in: Client, order: Order) -> None:
     record(order, Code.NOT_SENT, reason="secret of the provider")
     with transaction.atomic():
