@@ -44,6 +44,14 @@ def main() -> None:
     report(Figure("findings of the audit afterwards", len(findings), 1, 0, "findings", 1))
 
 
+def _warm(customer: User, service: Service) -> None:
+    """As many orders as it takes for plans to be kept, made by statistics that a running panel has."""
+    for _ in range(60):
+        _place(customer, service)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+
 def _values() -> dict[str, str]:
     return {"link": f"https://example.com/{uuid.uuid4()}", "quantity": "1000"}
 
@@ -55,7 +63,7 @@ def _place(customer: User, service: Service) -> Order:
 
 
 def _in_process(customer: User, service: Service) -> None:
-    _place(customer, service)
+    _warm(customer, service)
     with CaptureQueriesContext(connection) as captured:
         _place(customer, service)
     frames = ("BEGIN", "COMMIT")
@@ -226,8 +234,6 @@ class _Client:
         """What the form's button sends."""
         answer = self._post("/orders/new/")
         assert answer.status_code == 302, answer.text[:2000]
-        # The page that a browser goes on to shows the message and takes the cookie away.
-        del self._http.cookies["messages"]
         self.placed += 1
 
     def _post(self, path: str) -> requests.Response:

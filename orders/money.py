@@ -6,10 +6,14 @@ from decimal import Decimal
 
 from accounts.models import User
 from orders.errors import NotPossible
-from orders.models import Order
+from orders.models import Event, Order
 from orders.timeline import Code, record
 from wallet.models import Account, Entry
-from wallet.services import Movement, lock_account, post, post_many
+from wallet.services import Movement, lock_account, post, post_many, post_with
+from wallet.together import Pending
+
+# Followed by the order's number: what a charge is known by in the ledger.
+_REFERENCE = "order-"
 
 
 @dataclass(frozen=True)
@@ -28,21 +32,24 @@ def lock_order(order_id: int) -> Locked:
     return Locked(account=account, order=order)
 
 
-def charge_order(*, account: Account, order: Order) -> Entry:
-    """Take the order's charge; raises what `wallet.services.post` raises."""
-    return post(
+def charge_new(pending: Pending[Order, Event], *, account: Account) -> Entry | None:
+    """Write a new order and take its charge; None when it was not written.
+
+    Raises what `wallet.services.post` raises, and then nothing is written.
+    """
+    return post_with(
+        pending,
         account=account,
         kind=Entry.Kind.CHARGE,
-        amount=-order.charge,
-        reference=f"order-{order.pk}",
-        order_number=order.pk,
+        amount=-pending.row.charge,
+        reference=_REFERENCE,
     )
 
 
 def charge_orders(*, account: Account, orders: Iterable[Order]) -> list[Entry]:
     """Take the charges of many orders, an entry each: all of them or none."""
     movements = [
-        Movement(amount=-order.charge, reference=f"order-{order.pk}", order_number=order.pk)
+        Movement(amount=-order.charge, reference=f"{_REFERENCE}{order.pk}", order_number=order.pk)
         for order in orders
     ]
     return post_many(account=account, kind=Entry.Kind.CHARGE, movements=movements)

@@ -1,9 +1,10 @@
 """A service as it is offered to one customer: what an order is judged and priced by, in one statement."""
 
-from django.db.models import BigIntegerField, QuerySet
+from django.db.models import BigIntegerField, Exists, QuerySet
 
-from catalog.models import Service
+from catalog.models import LinkRule, Service
 from catalog.rates import for_customer
+from catalog.rules import NO_RULES, Rules, read_rules
 from wallet.prepared import Instances, Slot
 
 # What `quote` and the form ask of a service; a provider's key is not even decrypted for it.
@@ -27,7 +28,14 @@ def offer(customer_id: int, service_id: int) -> Service | None:
 def _offered() -> QuerySet[Service]:
     found = Service.objects.select_related("provider", "category").only(*_NEEDED)
     mine = for_customer(found, Slot("customer", BigIntegerField()))
+    # Most operators refuse nothing by rules: then nothing has to be read of them.
+    mine = mine.annotate(has_rules=Exists(LinkRule.objects.filter(is_on=True)))
     return mine.filter(pk=Slot("service", BigIntegerField())).order_by()
 
 
 _offer = Instances(_offered)
+
+
+def rules_for(offered: Service) -> Rules:
+    """What the operator refuses in orders, as it was when this offer was read."""
+    return read_rules() if getattr(offered, "has_rules", True) else NO_RULES

@@ -26,6 +26,7 @@ _MAX_LINK = 1000
 # A provider's charge is kept as fine as MoneyField holds it.
 _COST_STEP = Decimal("0.000001")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_WEB_ADDRESS = re.compile(r"https?://[^/\s]", re.IGNORECASE)
 # Besides web addresses: what music and messenger apps copy as a link.
 _APP_SCHEMES = {"spotify", "tg"}
 _LINE_FIELDS = {Units.COMMENTS: "comments", Units.USERNAMES: "usernames"}
@@ -91,7 +92,7 @@ def read_form(service: Service, values: Mapping[str, str]) -> Filled:
         raise NotOnSale("the type of this service is not known")
     try:
         parameters = order_type.clean(values)
-        units = order_type.units(values)
+        units = order_type.units_of(parameters)
     except InvalidFields as exc:
         raise InvalidOrder({name: _translated(text) for name, text in exc.errors.items()}) from None
     filled = Filled(order_type=order_type, parameters=parameters, units=units)
@@ -115,7 +116,15 @@ def quote(
     """
     if not is_on_sale(service):
         raise NotOnSale("this service is not sold now")
-    filled = read_form(service, values)
+    return quote_filled(service, read_form(service, values), customer, rules)
+
+
+def quote_filled(
+    service: Service, filled: Filled, customer: User | int | None, rules: Rules
+) -> Quote:
+    """As `quote`, of a form that `read_form` has read for the same type."""
+    if not is_on_sale(service):
+        raise NotOnSale("this service is not sold now")
     errors = _out_of_range(service, filled) or _refused(service, filled, rules)
     if errors:
         raise InvalidOrder(errors)
@@ -202,7 +211,7 @@ def _is_safe(link: str) -> bool:
     if scheme is None:
         return True
     if scheme[1].lower() in {"http", "https"}:
-        return bool(re.match(r"https?://[^/\s]", link, re.IGNORECASE))
+        return bool(_WEB_ADDRESS.match(link))
     if scheme[1].lower() in _APP_SCHEMES:
         return True
     # "example.com:8080/x" looks like a scheme and is a host with its port.

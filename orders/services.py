@@ -2,16 +2,17 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
+from typing import Any, TypeAlias
 
 from django.db import IntegrityError, transaction
-from django.db.models import BigIntegerField, CharField, Q, QuerySet, UUIDField
+from django.db.models import BigIntegerField, CharField, QuerySet, UUIDField
 from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
-from catalog.rules import read_rules
 from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
 from orders.errors import (
     DuplicateLink,
@@ -22,16 +23,20 @@ from orders.errors import (
     TokenReused,
 )
 from orders.letters import tell_ended
-from orders.models import Attempt, Order
-from orders.money import charge_order, charge_orders, lock_order, refund_order
-from orders.offers import offer
-from orders.quotes import Filled, Quote, quote, read_form
+from orders.models import Attempt, Event, Order
+from orders.money import charge_new, charge_orders, lock_order, refund_order
+from orders.offers import offer, rules_for
+from orders.quotes import Filled, Quote, quote_filled, read_form
 from orders.states import MAY_HAVE_REACHED, OPEN, Dispatch, Outcome, Status
-from orders.timeline import Code, record, record_placed
+from orders.timeline import Code, placed_line, record, record_placed
+from orders.timeline import insert as insert_line
 from orders.wakeups import kick
+from wallet.errors import AccountFrozen, InsufficientFunds
+from wallet.models import Account
 from wallet.money import ZERO
-from wallet.prepared import Insert, Rows, Slot
+from wallet.prepared import Insert, Literal, Slot
 from wallet.services import lock_account
+from wallet.together import InsertUnless, Pending
 
 _KICKED_AT_ONCE = 16
 
@@ -56,87 +61,118 @@ def place_order(
     InvalidOrder, NotOnSale, PriceChanged (when `seen_charge` is not the charge), DuplicateLink,
     TokenReused, InsufficientFunds or AccountFrozen, and then nothing is written.
     """
-    filled = read_form(service, values)
+    form = _Form(customer, service, read_form(service, values), client_token, allow_duplicate)
     # Reckoned before the account is locked: the shorter a lock is held, the more orders it lets by.
-    agreed = _agree(customer, service, values, is_offer=is_offer)
+    agreed = _agree(form, seen_charge, is_offer=is_offer)
     try:
         with transaction.atomic():
-            account = lock_account(customer.pk)
-            similar = _similar(customer, service, filled.link, client_token, allow_duplicate)
-            if client_token in similar:
-                return _same(Order.objects.get(pk=similar[client_token]), service, filled)
-            if not isinstance(agreed, Quote):
-                raise agreed
-            if seen_charge is not None and seen_charge != agreed.charge:
-                raise PriceChanged(seen=seen_charge, now=agreed.charge)
-            if similar:
-                raise DuplicateLink(max(similar.values()))
-            order = _create(customer, agreed, client_token, source)
-            charge_order(account=account, order=order)
-            record(order, Code.PLACED, actor=customer, charge=str(order.charge))
-            # After the commit: a worker must never look for a row it cannot see yet. Robust: the
-            # order stands, so a broker that is away must not make the customer order again.
-            transaction.on_commit(partial(kick, order.pk), robust=True)
-            return order
+            return _place(form, agreed, lock_account(customer.pk), source)
     except IntegrityError:
         # The account's lock lets one form through at a time; this is for whoever goes round it.
-        first = Order.objects.filter(customer=customer, client_token=client_token).first()
+        first = form.first()
         if first is None:
             raise
-        return _same(first, service, filled)
+        return first
 
 
-def _agree(
-    customer: User, service: Service, values: Mapping[str, str], *, is_offer: bool
-) -> Quote | InvalidOrder | NotOnSale:
+@dataclass(frozen=True)
+class _Form:
+    """A form that fits its order type, as it was sent: who wants what, and the token it is known by."""
+
+    customer: User
+    service: Service
+    filled: Filled
+    token: uuid.UUID
+    allow_duplicate: bool
+
+    def first(self) -> Order | None:
+        """The order that this form has already placed; raises TokenReused when that was another one."""
+        order = Order.objects.of(self.customer.pk).filter(client_token=self.token).first()
+        if order is None:
+            return None
+        if order.service_id != self.service.pk or order.parameters != self.filled.parameters:
+            raise TokenReused(f"order {order.pk} was placed with this token")
+        return order
+
+    def active(self) -> int | None:
+        """The number of the newest order that is open on the same link, unless that doesn't matter."""
+        if self.allow_duplicate:
+            return None
+        mine = Order.objects.of(self.customer.pk).open()
+        alike = mine.filter(service=self.service, link=self.filled.link)
+        return alike.order_by("-pk").values_list("pk", flat=True).first()
+
+
+_Refusal: TypeAlias = InvalidOrder | NotOnSale | PriceChanged
+
+
+def _agree(form: _Form, seen_charge: Decimal | None, *, is_offer: bool) -> Quote | _Refusal:
     """What the order would be now, or why there is none; a form that was sent before needs none."""
-    current = service if is_offer else offer(customer.pk, service.pk)
+    current = form.service if is_offer else offer(form.customer.pk, form.service.pk)
     if current is None:
-        raise Service.DoesNotExist(f"service {service.pk} is gone")
+        raise Service.DoesNotExist(f"service {form.service.pk} is gone")
     try:
-        return quote(current, values, customer, read_rules())
+        found = quote_filled(current, form.filled, form.customer, rules_for(current))
     except (InvalidOrder, NotOnSale) as exc:
         return exc
+    if seen_charge is not None and seen_charge != found.charge:
+        return PriceChanged(seen=seen_charge, now=found.charge)
+    return found
 
 
-def _similar(
-    customer: User, service: Service, link: str, client_token: uuid.UUID, allow_duplicate: bool
-) -> dict[uuid.UUID, int]:
-    """The customer's orders that are meant, the newest first: number by token."""
-    given = {"customer": customer.pk, "token": client_token}
-    if allow_duplicate:
-        return dict(_with_token(**given))
-    return dict(_with_token_or_link(**given, service=service.pk, link=link))
+def _place(form: _Form, agreed: Quote | _Refusal, account: Account, source: Order.Source) -> Order:
+    """The form's order: written and paid now, or the one that it has placed before.
+
+    The caller holds the account's lock, which lets one form of a customer through at a time.
+    """
+    refusal: Exception | None = None if isinstance(agreed, Quote) else agreed
+    if isinstance(agreed, Quote):
+        pending = _pending(form, agreed, source)
+        try:
+            if charge_new(pending, account=account):
+                # After the commit: a worker must never look for a row it cannot see yet. Robust: the
+                # order stands, so a broker that is away must not make the customer order again.
+                transaction.on_commit(partial(kick, pending.row.pk), robust=True)
+                return pending.row
+        except (InsufficientFunds, AccountFrozen) as exc:
+            refusal = exc
+    # A form that was sent before needs neither a price nor money.
+    if first := form.first():
+        return first
+    if isinstance(agreed, Quote) and (active := form.active()):
+        raise DuplicateLink(active)
+    if refusal:
+        raise refusal
+    # The order on the same link ended after it had kept this one from being written.
+    return _place(replace(form, allow_duplicate=True), agreed, account, source)
 
 
-_TOKEN = Slot("token", UUIDField())
-_ON_LINK = Q(
-    service=Slot("service", BigIntegerField()), link=Slot("link", CharField()), status__in=OPEN
-)
+def _pending(form: _Form, agreed: Quote, source: Order.Source) -> Pending[Order, Event]:
+    """The order and the first line of its timeline, unless a similar order is there."""
+    order = _order(form.customer, agreed, form.token, source)
+    line = placed_line(order, actor=form.customer)
+    given = {"customer": form.customer.pk, "token": form.token}
+    if form.allow_duplicate:
+        return _new.of(order, line, **given)
+    return _new_on_link.of(order, line, **given, service=order.service_id, link=order.link)
 
 
-def _numbers(wanted: Q) -> QuerySet[Order, tuple[uuid.UUID, int]]:
-    mine = Order.objects.filter(wanted, customer_id=Slot("customer", BigIntegerField()))
-    return mine.order_by("-pk").values_list("client_token", "pk")
+def _mine(**wanted: Any) -> QuerySet[Order]:
+    return Order.objects.filter(customer_id=Slot("customer", BigIntegerField()), **wanted)
 
 
-_with_token = Rows(lambda: _numbers(Q(client_token=_TOKEN)))
-_with_token_or_link = Rows(lambda: _numbers(Q(client_token=_TOKEN) | _ON_LINK))
+def _with_token() -> QuerySet[Order]:
+    return _mine(client_token=Slot("token", UUIDField()))
 
 
-def _same(first: Order, service: Service, filled: Filled) -> Order:
-    if first.service_id != service.pk or first.parameters != filled.parameters:
-        raise TokenReused(f"order {first.pk} was placed with this token")
-    return first
-
-
-def _create(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
-    order = _order(customer, agreed, client_token, source)
-    _insert([order])
-    return order
+def _on_link() -> QuerySet[Order]:
+    service, link = Slot("service", BigIntegerField()), Slot("link", CharField())
+    return _mine(service=service, link=link, status__in=[Literal(status) for status in OPEN])
 
 
 _insert = Insert(Order)
+_new = InsertUnless(_insert, insert_line, naming="order", unless=[_with_token])
+_new_on_link = InsertUnless(_insert, insert_line, naming="order", unless=[_with_token, _on_link])
 
 
 def _order(customer: User, agreed: Quote, client_token: uuid.UUID, source: Order.Source) -> Order:
@@ -179,7 +215,8 @@ def place_many(
     if not 1 <= len(wanted) <= MOST:
         raise InvalidLines({0: f"1 to {MOST} orders"})
     account = lock_account(customer.pk)
-    if placed := placed_with(customer.pk, client_token):
+    of_list = tokens(client_token)
+    if placed := placed_with(customer.pk, of_list):
         return _same_list(placed, wanted)
     agreed = agree(customer.pk, wanted)
     if refused := {at: found for at, found in enumerate(agreed) if isinstance(found, str)}:
@@ -190,7 +227,7 @@ def place_many(
         raise PriceChanged(seen=seen_charge, now=total)
     orders = [
         _order(customer, found, token, source)
-        for found, token in zip(quotes, tokens(client_token), strict=False)
+        for found, token in zip(quotes, of_list, strict=False)
     ]
     _insert(orders)
     charge_orders(account=account, orders=orders)

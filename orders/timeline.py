@@ -74,21 +74,22 @@ def record(
         values={name: value for name, value in values.items() if value is not None},
         actor=actor,
     )
-    _insert([event])
+    insert([event])
     return event
+
+
+def placed_line(order: Order, *, actor: User) -> Event:
+    """The first line of an order's timeline, to be written with the order."""
+    values = {"charge": str(order.charge)}
+    return Event(order_id=order.pk, code=Code.PLACED, values=values, actor_id=actor.pk)
 
 
 def record_placed(orders: Iterable[Order], *, actor: User) -> None:
     """Begin the timelines of many orders in one statement."""
-    _insert(
-        [
-            Event(order=order, code=Code.PLACED, values={"charge": str(order.charge)}, actor=actor)
-            for order in orders
-        ]
-    )
+    insert([placed_line(order, actor=actor) for order in orders])
 
 
-_insert = Insert(Event)
+insert = Insert(Event)
 
 
 def lines(order: Order, *, for_staff: bool) -> list[Line]:

@@ -22,6 +22,7 @@ from django.db.transaction import TransactionManagementError
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 Row = tuple[Any, ...]
+Said = tuple[str, list[Any]]
 
 
 class Slot(Value):
@@ -42,7 +43,20 @@ class Slot(Value):
         return field.get_db_prep_value(values[self.value], connection, prepared=False)
 
 
-class _PerThread(Generic[T]):
+class Literal(Value):
+    """A word that stands in the SQL itself, as an index's condition does.
+
+    A plan that is kept is made before its parameters are known, and then a partial index can only be
+    used when the statement says its condition word for word.
+    """
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:  # noqa: ARG002
+        if not re.fullmatch(r"[a-z_]+", self.value):
+            raise ValueError(f"{self.value!r} is no plain word")
+        return f"'{self.value}'", ()
+
+
+class PerThread(Generic[T]):
     """What is made once per thread, and anew should the thread get another connection."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -58,7 +72,7 @@ class _PerThread(Generic[T]):
         return made
 
 
-def _cursor(connection: Any) -> Any:
+def kept_cursor(connection: Any) -> Any:
     """A cursor by which PostgreSQL keeps the plan of what it is asked again and again.
 
     Django's own sends the values inside the SQL, so that every order would be planned anew.
@@ -79,7 +93,8 @@ def _cursor(connection: Any) -> Any:
         raw.cursor_factory = usual
 
 
-def _filled(params: Iterable[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
+def filled(params: Iterable[Any], values: Mapping[str, Any], connection: Any) -> list[Any]:
+    """The parameters with a value in each slot."""
     return [each.stored(values, connection) if isinstance(each, Slot) else each for each in params]
 
 
@@ -88,7 +103,7 @@ class Rows:
 
     def __init__(self, build: Callable[[], QuerySet[Any, Any]]) -> None:
         self._build = build
-        self._compiled = _PerThread(self._compile)
+        self._compiled = PerThread(self._compile)
 
     def __call__(self, **values: Any) -> list[Row]:
         """The rows, with a value for every slot."""
@@ -104,7 +119,7 @@ class Instances(Generic[M]):
 
     def __init__(self, build: Callable[[], QuerySet[M, M]]) -> None:
         self._build = build
-        self._compiled = _PerThread(self._compile)
+        self._compiled = PerThread(self._compile)
 
     def __call__(self, **values: Any) -> list[M]:
         """The instances, with a value for every slot."""
@@ -137,8 +152,8 @@ class _Select:
     def run(self, connection: Any, values: Mapping[str, Any]) -> list[Row]:
         if self._locks and not connection.in_atomic_block:
             raise TransactionManagementError("a lock needs a transaction")
-        with _cursor(connection) as cursor:
-            cursor.execute(self._sql, _filled(self._params, values, connection))
+        with kept_cursor(connection) as cursor:
+            cursor.execute(self._sql, filled(self._params, values, connection))
             rows: list[Row] = cursor.fetchall()
         if not self._converters:
             return rows
@@ -159,15 +174,20 @@ class Update:
     def __init__(self, build: Callable[[], QuerySet[Any, Any]], **sets: Any) -> None:
         self._build = build
         self._sets = sets
-        self._compiled = _PerThread(self._compile)
+        self._compiled = PerThread(self._compile)
 
     def __call__(self, **values: Any) -> int:
         """How many rows were changed, with a value for every slot."""
         connection = connections[DEFAULT_DB_ALIAS]
-        sql, params = self._compiled.get(connection)
-        with _cursor(connection) as cursor:
-            cursor.execute(sql, _filled(params, values, connection))
+        sql, params = self.said(connection, values)
+        with kept_cursor(connection) as cursor:
+            cursor.execute(sql, params)
             return int(cursor.rowcount)
+
+    def said(self, connection: Any, values: Mapping[str, Any]) -> Said:
+        """The statement, with a value for every slot."""
+        sql, params = self._compiled.get(connection)
+        return sql, filled(params, values, connection)
 
     def _compile(self, connection: Any) -> tuple[str, Sequence[Any]]:
         query: Any = self._build().query.chain(UpdateQuery)
@@ -182,7 +202,11 @@ class Insert(Generic[M]):
 
     def __init__(self, model: type[M]) -> None:
         self._model = model
-        self._compiled = _PerThread(self._compile)
+        self._compiled = PerThread(self._compile)
+
+    def on(self, connection: Any) -> "Inserts":
+        """This thread's compiled statement."""
+        return self._compiled.get(connection)
 
     def __call__(self, rows: Sequence[M]) -> None:
         """Insert them and set what the database made: the primary key and its own defaults."""
@@ -191,8 +215,8 @@ class Insert(Generic[M]):
         for start in range(0, len(rows), compiled.most):
             compiled.run(connection, rows[start : start + compiled.most])
 
-    def _compile(self, connection: Any) -> "_Inserts":
-        return _Inserts(self._model, connection)
+    def _compile(self, connection: Any) -> "Inserts":
+        return Inserts(self._model, connection)
 
 
 @dataclass(frozen=True)
@@ -204,7 +228,7 @@ class _Returned:
     expression: Any
 
 
-class _Inserts:
+class Inserts:
     """One thread's compiled INSERT."""
 
     def __init__(self, model: type[Model], connection: Any) -> None:
@@ -216,9 +240,10 @@ class _Inserts:
         self._types = [_type_of(field, connection) for field in self._fields]
         quoted = connection.ops.quote_name
         columns = ", ".join(quoted(field.column) for field in self._fields)
-        self._head = f"INSERT INTO {quoted(meta.db_table)} ({columns})"
+        self._into = f"INSERT INTO {quoted(meta.db_table)}"
+        self._head = f"{self._into} ({columns})"
         self._places = f"({', '.join(['%s'] * len(self._fields))})"
-        self._tail, _ = connection.ops.return_insert_columns(meta.db_returning_fields)
+        self.tail, _ = connection.ops.return_insert_columns(meta.db_returning_fields)
         self._returned = [
             _Returned(
                 field.attname,
@@ -228,13 +253,15 @@ class _Inserts:
             for field in meta.db_returning_fields
         ]  # fmt: skip
         self._has_arrays = connection.vendor == "postgresql"
+        self._places_of_one = [
+            (field, quoted(field.column), f"%s::{kind}" if self._has_arrays else "%s")
+            for field, kind in zip(self._fields, self._types, strict=True)
+        ]
         most = connection.features.max_query_params
         self.most = most // len(self._fields) if most and not self._has_arrays else 10_000
 
     def run(self, connection: Any, rows: Sequence[Any]) -> None:
-        for field in self._left_out:
-            if not all(isinstance(getattr(row, field.attname), DatabaseDefault) for row in rows):
-                raise ValueError(f"{field.attname} is given by the database")
+        self._check(rows)
         if self._has_arrays and len(rows) > 1:
             source, params = self._in_arrays(connection, rows)
         else:
@@ -244,11 +271,37 @@ class _Inserts:
                 for row in rows
                 for field in self._fields
             ]
-        with _cursor(connection) as cursor:
-            cursor.execute(f"{self._head} {source} {self._tail}", params)
+        with kept_cursor(connection) as cursor:
+            cursor.execute(f"{self._head} {source} {self.tail}", params)
             answers = cursor.fetchall()
         for row, answer in zip(rows, answers, strict=True):
-            self._take(connection, row, answer)
+            self.take(connection, row, answer)
+
+    def one(self, connection: Any, row: Any, given: Mapping[str, str] | None = None) -> Said:
+        """An INSERT of one row as a SELECT that may go on with FROM or WHERE, and its parameters.
+
+        `given` says what stands in a column instead of the row's value. Columns without a value are
+        left out: no column has a default that isn't NULL, and the statement is shorter.
+        """
+        self._check([row])
+        columns, picked, params = [], [], []
+        for field, column, cast in self._places_of_one:
+            if given and field.column in given:
+                picked.append(given[field.column])
+            else:
+                value = field.get_db_prep_save(field.pre_save(row, True), connection)
+                if value is None:
+                    continue
+                picked.append(cast)
+                params.append(value)
+            columns.append(column)
+        return f"{self._into} ({', '.join(columns)}) SELECT {', '.join(picked)}", params
+
+    def _check(self, rows: Sequence[Any]) -> None:
+        """Nobody may say what the database makes."""
+        for field in self._left_out:
+            if not all(isinstance(getattr(row, field.attname), DatabaseDefault) for row in rows):
+                raise ValueError(f"{field.attname} is given by the database")
 
     def _in_arrays(self, connection: Any, rows: Sequence[Any]) -> tuple[str, list[Any]]:
         """A column whose value is the same in all rows travels once, another one as an array."""
@@ -269,7 +322,8 @@ class _Inserts:
         source = f"SELECT {', '.join(picked)} FROM UNNEST({given}) AS fresh({names})"  # noqa: S608 - our own names
         return source, [*once, *many]
 
-    def _take(self, connection: Any, row: Any, answer: Row) -> None:
+    def take(self, connection: Any, row: Any, answer: Row) -> None:
+        """Set what the database made for this row."""
         for column, value in zip(self._returned, answer, strict=True):
             made = value
             for convert in column.converters:

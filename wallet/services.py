@@ -1,10 +1,11 @@
-"""Everything that moves money. Only `post_many`, and `post` through it, writes a balance."""
+"""Everything that moves money. Only `post_many`, `post` through it, and `post_with` write a balance."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import accumulate
+from typing import Any
 
 from django.db import transaction
 from django.db.models import BigIntegerField, CharField, Exists, QuerySet
@@ -15,6 +16,7 @@ from wallet.errors import AccountFrozen, AlreadyPosted, InsufficientFunds, Inval
 from wallet.models import Account, Entry
 from wallet.money import LIMIT, STEP, ZERO, MoneyField
 from wallet.prepared import Insert, Instances, Slot, Update
+from wallet.together import Pending, UpdateAndInsert, is_possible
 
 
 def open_account(user: User) -> Account:
@@ -37,7 +39,9 @@ def lock_account(user_id: int) -> Account:
 
 def _account_to_lock() -> QuerySet[Account]:
     accounts = Account.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
-    return accounts.filter(user_id=Slot("user", BigIntegerField()))
+    # What else there is of its holder is read when a mail is written.
+    needed = accounts.only("user", "balance", "frozen_reason", "user__low_balance")
+    return needed.filter(user_id=Slot("user", BigIntegerField()))
 
 
 _locked = Instances(_account_to_lock)
@@ -84,25 +88,10 @@ def post_many(
 
     The number of statements does not grow with the number of movements.
     """
-    transaction.get_connection().validate_no_broken_transaction()
-    if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError(
-            "post needs the transaction that locked the account"
-        )
-    if kind == Entry.Kind.CHARGE and account.frozen_reason:
-        raise AccountFrozen("the account is frozen")
-    balances = _balances(account.balance, [movement.amount for movement in movements])
-    references = {movement.reference for movement in movements}
-    # One statement looks whether it is new and writes the balance: an account is locked for as
-    # long as its holder talks to the database.
-    is_new = len(references) == len(movements)
-    if not is_new or not _write_balance(account.pk, kind, references, balances[-1]):
-        raise AlreadyPosted(f"{kind} {movements[0].reference} is in the ledger")
-    _warn_when_low(account, balances[-1])
-    account.balance = balances[-1]
+    balances = _allowed(account, kind, [movement.amount for movement in movements])
     entries = [
         Entry(
-            account=account,
+            account_id=account.pk,
             kind=kind,
             amount=movement.amount,
             balance_after=balance,
@@ -113,32 +102,115 @@ def post_many(
         )
         for movement, balance in zip(movements, balances, strict=True)
     ]
-    _insert(entries)
+    if not _write(account.pk, entries):
+        raise AlreadyPosted(f"{kind} {movements[0].reference} is in the ledger")
+    _note(account, balances[-1])
     return entries
 
 
-_insert = Insert(Entry)
+def post_with(
+    pending: Pending[Any, Any],
+    *,
+    account: Account,
+    kind: Entry.Kind,
+    amount: Decimal,
+    reference: str,
+) -> Entry | None:
+    """Write what is pending and, by the rules of `post`, the entry for it: both, or neither.
+
+    The entry's order number is the new row's, and its reference ends with that. None when what was
+    pending was not written. One statement, where the database knows such: it is the one that every
+    order waits for.
+    """
+    (balance,) = _allowed(account, kind, [amount])
+    entry = Entry(
+        account=account, kind=kind, amount=amount, balance_after=balance, reference=reference
+    )
+    if not _write_both(pending, entry):
+        return None
+    _note(account, balance)
+    return entry
 
 
-def _write_balance(
-    account_id: int, kind: Entry.Kind, references: Collection[str], balance: Decimal
-) -> int:
-    """Write it unless one of these is in the ledger; gives how many accounts were written."""
-    if len(references) == 1:
+def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
+    """Write them, unless what is pending isn't; raises AlreadyPosted when only the entry isn't."""
+    if not is_possible(transaction.get_connection()):
+        if not pending.write():
+            return False
+        entry.order_number = pending.row.pk
+        entry.reference += str(pending.row.pk)
+        if not _write(entry.account_id, [entry]):
+            raise AlreadyPosted(f"{entry.kind} {entry.reference} is in the ledger")
+        return True
+    given = {"reference": f"'{entry.reference}' || made.id", "order_number": "made.id"}
+    is_made, is_paid = _write_new.after(
+        pending, entry, given, account=entry.account_id, balance=entry.balance_after
+    )
+    if not is_made:
+        return False
+    entry.order_number = pending.row.pk
+    entry.reference += str(pending.row.pk)
+    if not is_paid:
+        raise AlreadyPosted(f"account {entry.account_id} is gone")
+    return True
+
+
+def _allowed(account: Account, kind: Entry.Kind, amounts: Sequence[Decimal]) -> list[Decimal]:
+    """The balance after each amount; raises what `post` raises."""
+    connection = transaction.get_connection()
+    connection.validate_no_broken_transaction()
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError(
+            "post needs the transaction that locked the account"
+        )
+    if kind == Entry.Kind.CHARGE and account.frozen_reason:
+        raise AccountFrozen("the account is frozen")
+    return _balances(account.balance, amounts)
+
+
+def _note(account: Account, balance: Decimal) -> None:
+    """The new balance is written: say so to whoever holds the account, and warn its holder."""
+    _warn_when_low(account, balance)
+    account.balance = balance
+
+
+def _write(account_id: int, entries: Sequence[Entry]) -> bool:
+    """Write the balance and its entries, unless one of them is in the ledger.
+
+    In few statements: an account is locked for as long as its holder talks to the database.
+    """
+    kind, balance = entries[0].kind, entries[-1].balance_after
+    references = {entry.reference for entry in entries}
+    if len(entries) == 1:
         (reference,) = references
-        return _balance_of_one(account=account_id, kind=kind, reference=reference, balance=balance)
+        given = {"account": account_id, "kind": kind, "reference": reference, "balance": balance}
+        return _write_one(entries[0], **given)
     known = Entry.objects.filter(kind=kind, reference__in=references)
-    return Account.objects.filter(~Exists(known), pk=account_id).update(balance=balance)
+    unposted = Account.objects.filter(~Exists(known), pk=account_id)
+    if len(references) < len(entries) or not unposted.update(balance=balance):
+        return False
+    _insert(entries)
+    return True
+
+
+_insert = Insert(Entry)
 
 
 def _unposted() -> QuerySet[Account]:
     known = Entry.objects.filter(
         kind=Slot("kind", CharField()), reference=Slot("reference", CharField())
     )
-    return Account.objects.filter(~Exists(known), pk=Slot("account", BigIntegerField()))
+    return _account().filter(~Exists(known))
 
 
-_balance_of_one = Update(_unposted, balance=Slot("balance", MoneyField()))
+def _account() -> QuerySet[Account]:
+    return Account.objects.filter(pk=Slot("account", BigIntegerField()))
+
+
+_BALANCE = Slot("balance", MoneyField())
+_write_one = UpdateAndInsert(Update(_unposted, balance=_BALANCE), _insert)
+# For what has just been made: only the ledger's own constraints can know its reference.
+_write_new = UpdateAndInsert(Update(_account, balance=_BALANCE), _insert)
 
 
 def _warn_when_low(account: Account, balance: Decimal) -> None:

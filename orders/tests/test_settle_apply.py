@@ -19,7 +19,7 @@ from orders import desk
 from orders.attention import Attention
 from orders.audit import check
 from orders.models import Order, Request
-from orders.money import charge_order
+from orders.money import charge_orders
 from orders.settlement import apply_status
 from orders.states import Dispatch, RequestState, Status
 from orders.tests.test_settle_rules import says
@@ -58,7 +58,7 @@ def make_order(customer: User, service: Service, **fields: Any) -> Order:
         order = Order.objects.create(
             customer=customer, service=service, provider=service.provider, **values | fields
         )
-        charge_order(account=account, order=order)
+        charge_orders(account=account, orders=[order])
     return order
 
 

@@ -28,7 +28,7 @@ from catalog.models import HeldChange, Provider, Service
 from catalog.tests.panel import Panel, listening, row
 from orders import sales
 from orders.models import Attempt, Gate, Order
-from orders.money import charge_order
+from orders.money import charge_orders
 from orders.states import Dispatch, Outcome
 from orders.timeline import Code, record
 from panel.models import Job
@@ -111,7 +111,7 @@ def shop(customer: User, service: Service) -> dict[str, int]:
         attention="unknown", parameters={"link": "https://example.com/some/post"},
     )  # fmt: skip
     with transaction.atomic():
-        charge_order(account=lock_account(customer.pk), order=order)
+        charge_orders(account=lock_account(customer.pk), orders=[order])
     Attempt.objects.create(
         order=order, number=1, outcome=Outcome.UNKNOWN, reason="the connection was reset"
     )
