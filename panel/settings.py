@@ -108,7 +108,7 @@ CSRF_TRUSTED_ORIGINS = [SITE_URL] if _https else []
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    "django.contrib.admin",
+    "panel.admin_app.AdminOnDemand",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
