@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -80,13 +80,17 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Run:
-    """One batch: calls per second, and per call the seconds of CPU it cost whom and connections."""
+    """One batch: calls per second, seconds of CPU that a call cost whom, connections to the provider.
+
+    And how many of the database's sessions were in a transaction, on the mean of many looks.
+    """
 
     rate: float
     workers: float
     database: float
     provider: float
-    connections: float
+    connections: int
+    in_transaction: float = 0.0
 
 
 def main() -> None:
@@ -130,8 +134,7 @@ def _compare(upstream: Upstream, pids: Sequence[int]) -> None:
         "CPU per order: "
         f"worker {_ms(run.workers for run in ours)}, PostgreSQL {_ms(run.database for run in ours)}, "
         f"provider {_ms(run.provider for run in ours)} and for bare calls "
-        f"{_ms(run.provider for run in bare)} ms; connections to the provider per order "
-        f"{_median(run.connections for run in ours):.3f}"
+        f"{_ms(run.provider for run in bare)} ms"
     )
     counted = number * rounds
     ideal = IN_FLIGHT / LATENCY
@@ -142,6 +145,13 @@ def _compare(upstream: Upstream, pids: Sequence[int]) -> None:
         )  # fmt: skip
     cost = _median(run.workers for run in ours)
     report(Figure("forwarding, worker's CPU per order", cost * 1000, 8.0, 1.0, "ms", counted))
+    opened = max(run.connections for run in ours)
+    name = "forwarding, connections to the provider, of its threads"
+    report(Figure(name, opened, IN_FLIGHT, 1.0, "connections", number))
+    # A worker that kept its transaction open over the call would have nearly all of them in one.
+    held = _median(run.in_transaction for run in ours)
+    name = "forwarding, transactions open beside calls in flight"
+    report(Figure(name, held, IN_FLIGHT, 0.25, "transactions", counted))
 
 
 def _grow(upstream: Upstream, folder: Path) -> None:
@@ -299,14 +309,19 @@ def _forward(upstream: Upstream, number: int, pids: Sequence[int]) -> Run:
     """Place orders and have them all accepted, each with a wake-up of its own as if placed alone."""
     links = [_link() for _ in range(number)]
     open_orders = Order.objects.exclude(dispatch=Dispatch.ACCEPTED)
+    looks: list[int] = []
+
+    def is_over() -> bool:
+        looks.append(_in_transaction())
+        return not open_orders.exists()
 
     def work() -> None:
         for at in range(0, number, MOST):
             for order in _place(upstream, links[at : at + MOST])[_KICKED:]:
                 kick(order.pk)
-        _wait(lambda: not open_orders.exists())
+        _wait(is_over)
 
-    return _spent(upstream, links, pids, work)
+    return replace(_spent(upstream, links, pids, work), in_transaction=statistics.mean(looks))
 
 
 def _bare(upstream: Upstream, number: int) -> Run:
@@ -374,8 +389,19 @@ def _spent(
     before = _used(upstream, pids)
     work()
     after = _used(upstream, pids)
-    each = [(later - sooner) / len(links) for later, sooner in zip(after, before, strict=True)]
-    return Run(_rate(upstream, links), *each)
+    *seconds, connections = (later - sooner for later, sooner in zip(after, before, strict=True))
+    workers, database, provider = (value / len(links) for value in seconds)
+    return Run(_rate(upstream, links), workers, database, provider, int(connections))
+
+
+def _in_transaction() -> int:
+    """How many other sessions of this database are in a transaction now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _backends() -> list[int]:
