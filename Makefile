@@ -21,7 +21,7 @@ help:
 	@echo "make setup   install the pinned packages into $(VENV)"
 	@echo "make test    run the tests (ARGS=orders make test for a part of them)"
 	@echo "make chaos   kill everything at random and prove the orders (ARGS=\"--minutes 10 --seed 1\" make chaos)"
-	@echo "make bench   measure what the panel costs (ARGS=--quick make bench for three minutes)"
+	@echo "make bench   measure what the panel costs (ARGS=--quick make bench for two minutes)"
 	@echo "make check   everything that must be green before a change is merged"
 	@echo "make audit   look the pinned packages up among the published weaknesses"
 	@echo "make fmt     format the code"

@@ -15,8 +15,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from django.db import connection
 
 from accounts.keys import create_key
 from accounts.models import User
-from bench.harness import Figure, is_quick, report, say, sized
+from bench.harness import Figure, is_quick, migrated_sqlite, report, say, sized
 from catalog.models import Category, Provider, Service
 from orders import gates
 from orders.bulk import MOST, Wanted
@@ -42,6 +43,8 @@ from wallet.services import top_up
 LATENCY = 0.3
 IN_FLIGHT = 64
 KEY = "key-of-the-bench"
+# Of a worker process, as the containers start it.
+_THREADS = 16
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 120.0
 # place_many wakes so many workers itself.
@@ -62,6 +65,10 @@ class Upstream:
         orders = self._truth(link)["orders"]
         return {str(order["link"]): float(order["created"]) for order in orders}
 
+    def links(self) -> list[str]:
+        """The link of every order that came in, as often as it came in."""
+        return [str(order["link"]) for order in self._truth("")["orders"]]
+
     def connections(self) -> int:
         """How many it has accepted so far."""
         return int(self._truth("none")["connections"])
@@ -73,26 +80,45 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Run:
-    """One batch: calls per second, and per call the seconds of CPU it cost whom and connections."""
+    """One batch: calls per second, seconds of CPU that a call cost whom, connections to the provider.
+
+    And how many of the database's sessions were in a transaction, on the mean of many looks.
+    """
 
     rate: float
     workers: float
     database: float
     provider: float
-    connections: float
+    connections: int
+    in_transaction: float = 0.0
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         upstream = stack.enter_context(_upstream(folder))
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        # While the workers start and nothing is measured.
+        embedded = pool.submit(_stock_embedded, folder, upstream.url)
         with _workers(folder, 1) as pids:
+            environment, form = embedded.result()
             _compare(upstream, pids)
             _click_by_redis(upstream)
-        _click_embedded(upstream, folder)
+        with _embedded(folder, environment, form) as buy:
+            _click_embedded(upstream, buy)
         if not is_quick():
             _grow(upstream, folder)
-        assert not Order.objects.exclude(dispatch=Dispatch.ACCEPTED).exists()
+        _prove(upstream)
+
+
+def _prove(upstream: Upstream) -> None:
+    """Every order is at the provider, and none is there twice."""
+    assert not Order.objects.exclude(dispatch=Dispatch.ACCEPTED).exists()
+    links = upstream.links()
+    ours = set(Order.objects.values_list("link", flat=True))
+    assert ours <= set(links), "an order is accepted that the provider never received"
+    twice = len(links) - len(set(links))
+    report(Figure("forwarding, orders that were sent twice", twice, 1, 0, "orders", len(links)))
 
 
 def _compare(upstream: Upstream, pids: Sequence[int]) -> None:
@@ -108,8 +134,7 @@ def _compare(upstream: Upstream, pids: Sequence[int]) -> None:
         "CPU per order: "
         f"worker {_ms(run.workers for run in ours)}, PostgreSQL {_ms(run.database for run in ours)}, "
         f"provider {_ms(run.provider for run in ours)} and for bare calls "
-        f"{_ms(run.provider for run in bare)} ms; connections to the provider per order "
-        f"{_median(run.connections for run in ours):.3f}"
+        f"{_ms(run.provider for run in bare)} ms"
     )
     counted = number * rounds
     ideal = IN_FLIGHT / LATENCY
@@ -120,20 +145,33 @@ def _compare(upstream: Upstream, pids: Sequence[int]) -> None:
         )  # fmt: skip
     cost = _median(run.workers for run in ours)
     report(Figure("forwarding, worker's CPU per order", cost * 1000, 8.0, 1.0, "ms", counted))
+    opened = max(run.connections for run in ours)
+    name = "forwarding, connections to the provider, of its threads"
+    report(Figure(name, opened, IN_FLIGHT, 1.0, "connections", number))
+    # A worker that kept its transaction open over the call would have nearly all of them in one.
+    held = _median(run.in_transaction for run in ours)
+    name = "forwarding, transactions open beside calls in flight"
+    report(Figure(name, held, IN_FLIGHT, 0.25, "transactions", counted))
 
 
 def _grow(upstream: Upstream, folder: Path) -> None:
-    """The rate of 2 and 4 worker processes with 16 threads each, of as many times that of one."""
+    """The rate of 2 and 4 worker processes with 16 threads each, against that of one."""
     rates = {}
     for processes in (1, 2, 4):
-        with _workers(folder, processes, threads=16) as pids:
-            _forward(upstream, 16 * processes, pids)
-            rates[processes] = _forward(upstream, 640 * processes, pids).rate
-    say("workers of 16 threads: " + ", ".join(f"{n}: {rate:.0f}/s" for n, rate in rates.items()))
-    for processes in (2, 4):
+        with _workers(folder, processes, threads=_THREADS) as pids:
+            _forward(upstream, _THREADS * processes, pids)
+            run = _forward(upstream, 640 * processes, pids)
+        rates[processes] = run.rate
+        say(
+            f"{processes} × {_THREADS} threads: {run.rate:.0f} orders/s of "
+            f"{processes * _THREADS / LATENCY:.0f}; CPU per order: workers "
+            f"{run.workers * 1000:.1f}, PostgreSQL {run.database * 1000:.1f} ms"
+        )
+    for processes, target in ((2, 1.6), (4, 2.4)):
+        name = f"forwarding, {processes} worker processes against one"
         report(
-            Figure(f"forwarding, {processes} worker processes, of one", rates[processes],
-                   rates[1] * processes, 0.85, "orders/s", 640 * processes, at_least=True)
+            Figure(name, rates[processes], rates[1], target, "orders/s", 640 * processes,
+                   at_least=True)
         )  # fmt: skip
 
 
@@ -143,10 +181,9 @@ def _click_by_redis(upstream: Upstream) -> None:
     report(Figure("click to provider, Redis, p50", seconds * 1000, 100.0, 1.0, "ms", number))
 
 
-def _click_embedded(upstream: Upstream, folder: Path) -> None:
+def _click_embedded(upstream: Upstream, buy: Callable[[str], object]) -> None:
     number = sized(60, 8)
-    with _embedded(folder, upstream.url) as buy:
-        seconds = _click_to_receipt(upstream, buy, number)
+    seconds = _click_to_receipt(upstream, buy, number)
     report(Figure("click to provider, embedded, p50", seconds * 1000, 150.0, 1.0, "ms", number))
 
 
@@ -222,31 +259,39 @@ def _workers(folder: Path, processes: int, *, threads: int = IN_FLIGHT) -> Itera
             log = folder / f"worker-{number}.log"
             worker = started(command, environment=_environment(), log=log)
             pids.append(stack.enter_context(worker).pid)
-        _wait(lambda: len(app.control.ping(timeout=1.0) or []) == processes)
+        _wait(lambda: len(app.control.ping(timeout=1.0, limit=processes) or []) == processes)
         yield pids
 
 
-@contextmanager
-def _embedded(folder: Path, url: str) -> Iterator[Callable[[str], object]]:
-    """The panel as one process on SQLite; gives what buys from it by the customers' API."""
-    port = free_port()
-    site = f"http://127.0.0.1:{port}"
+def _stock_embedded(folder: Path, url: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The environment of the panel as one process on SQLite, and the form that buys from it."""
+    port = str(free_port())
     environment = _environment() | {
-        "DATABASE_URL": f"sqlite:///{folder}/embedded.sqlite3",
+        "DATABASE_URL": migrated_sqlite(folder),
         "REDIS_URL": "",
-        "PORT": str(port),
-        "SITE_URL": site,
+        "PORT": port,
+        "SITE_URL": f"http://127.0.0.1:{port}",
     }
-    manage("migrate", "-v", "0", environment=environment).check_returncode()
     script = f"from bench.forwarding import stock_with_key; print(stock_with_key({url!r}))"
     stocked = manage("shell", "-v", "0", "-c", script, environment=environment)
     stocked.check_returncode()
-    form = {"key": stocked.stdout.strip(), "action": "add", "service": "1", "quantity": "100"}
+    key = stocked.stdout.strip()
+    return environment, {"key": key, "action": "add", "service": "1", "quantity": "100"}
+
+
+@contextmanager
+def _embedded(
+    folder: Path, environment: Mapping[str, str], form: Mapping[str, str]
+) -> Iterator[Callable[[str], object]]:
+    """That panel, running; gives what buys from it by the customers' API."""
+    site = environment["SITE_URL"]
     command = [PYTHON, "manage.py", "serve"]
-    with started(command, environment=environment, log=folder / "embedded.log"):
+    with started(command, environment=environment, log=folder / "embedded.log") as process:
         wait_for_http(f"{site}/healthz")
         with requests.Session() as session:
             yield lambda link: _order_of(session, f"{site}/api/v2", {**form, "link": link})
+        # Nothing is left to finish, and its database goes with it.
+        process.kill()
 
 
 def _order_of(session: requests.Session, address: str, form: Mapping[str, str]) -> str:
@@ -264,14 +309,19 @@ def _forward(upstream: Upstream, number: int, pids: Sequence[int]) -> Run:
     """Place orders and have them all accepted, each with a wake-up of its own as if placed alone."""
     links = [_link() for _ in range(number)]
     open_orders = Order.objects.exclude(dispatch=Dispatch.ACCEPTED)
+    looks: list[int] = []
+
+    def is_over() -> bool:
+        looks.append(_in_transaction())
+        return not open_orders.exists()
 
     def work() -> None:
         for at in range(0, number, MOST):
             for order in _place(upstream, links[at : at + MOST])[_KICKED:]:
                 kick(order.pk)
-        _wait(lambda: not open_orders.exists())
+        _wait(is_over)
 
-    return _spent(upstream, links, pids, work)
+    return replace(_spent(upstream, links, pids, work), in_transaction=statistics.mean(looks))
 
 
 def _bare(upstream: Upstream, number: int) -> Run:
@@ -339,8 +389,19 @@ def _spent(
     before = _used(upstream, pids)
     work()
     after = _used(upstream, pids)
-    each = [(later - sooner) / len(links) for later, sooner in zip(after, before, strict=True)]
-    return Run(_rate(upstream, links), *each)
+    *seconds, connections = (later - sooner for later, sooner in zip(after, before, strict=True))
+    workers, database, provider = (value / len(links) for value in seconds)
+    return Run(_rate(upstream, links), workers, database, provider, int(connections))
+
+
+def _in_transaction() -> int:
+    """How many other sessions of this database are in a transaction now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _backends() -> list[int]:

@@ -6,14 +6,18 @@ run. A busy or slow machine changes both sides, so the ratio stands where a time
 
 import json
 import os
+import shutil
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
-# What a child process of `python -m bench` is told.
+# What a child process of `python -m bench` is told: whether it is a quick run, and where a migrated
+# SQLite database is, to be copied.
 QUICK = "BENCH_QUICK"
+SQLITE = "BENCH_SQLITE"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,18 @@ def sized(full: int, quick: int) -> int:
     return quick if is_quick() else full
 
 
+def sqlite_copy(template: Path, folder: Path) -> str:
+    """The URL of a copy of the SQLite database, in the folder."""
+    path = folder / "panel.sqlite3"
+    shutil.copyfile(template, path)
+    return f"sqlite:///{path}"
+
+
+def migrated_sqlite(folder: Path) -> str:
+    """The URL of a fresh, migrated SQLite database in the folder."""
+    return sqlite_copy(Path(os.environ[SQLITE]), folder)
+
+
 def timed(run: Callable[[], object]) -> float:
     """Seconds of wall time that one call took."""
     begins = time.perf_counter()
@@ -89,3 +105,22 @@ def in_turns(*ways: Callable[[], float], rounds: int) -> Sequence[float]:
             if turn:
                 seconds.append(took)
     return [statistics.median(seconds) for seconds in taken]
+
+
+class Laps:
+    """How long each step took, for the person who waits for all of them."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._took: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        """The step that began with the end of the one before is over."""
+        now = self._clock()
+        self._took[name] = now - self._last
+        self._last = now
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._took.items())
+        return f"{each}; together {sum(self._took.values()):.0f} s"

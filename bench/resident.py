@@ -1,5 +1,6 @@
 """How much memory processes hold, as Linux counts it."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +17,38 @@ def peak_growth(run: Callable[[], object]) -> float:
 
 
 def held_by_trees(*roots: int) -> float:
-    """MB that these processes and all below them hold: pages that several share count in parts.
+    """MB that these processes and all below them hold, as if nothing else ran on the machine.
 
-    That is PSS; the sum over all processes of a machine is what they really take of it.
+    Memory that is shared after a fork counts in parts (PSS). What is mapped from files, programs and
+    libraries, counts once: whoever else runs the same Python, as this benchmark itself does, would
+    make it less.
     """
     pids = {pid for root in roots for pid in _tree(root)}
-    return sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in pids) / 1024
+    anonymous = sum(
+        _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), name)
+        for pid in pids
+        for name in ("Pss_Anon", "Pss_Shmem")
+    )
+    mapped: Counter[str] = Counter()
+    for pid in pids:
+        mapped |= _mapped(pid)
+    return (anonymous + mapped.total()) / 1024
+
+
+def _mapped(pid: int) -> Counter[str]:
+    """Resident kB of each part of a file that a process maps, without what it wrote there."""
+    found: Counter[str] = Counter()
+    part = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text("utf-8", "replace").splitlines():
+        name, *values = line.split()
+        if not name.endswith(":"):
+            _, offset, device, inode = values[:4]
+            part = f"{device} {inode} {offset}" if inode != "0" else ""
+        elif part and name == "Rss:":
+            found[part] += int(values[0])
+        elif part and name == "Anonymous:":
+            found[part] -= int(values[0])
+    return found
 
 
 def _tree(root: int) -> list[int]:

@@ -2,11 +2,12 @@
 
 Never touched: money, attempts themselves (they prove that an order was sent once), and everything of
 an order that is not settled. Orders are walked by their number and the walk is remembered, so a run
-looks at what has become old since, not at a million orders.
+looks at what has become old since, and at a bounded part of what lies behind an order that never ends.
 """
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from itertools import islice
 
 from django.conf import settings
 from django.db import transaction
@@ -49,29 +50,63 @@ def _blank_answers(orders: Collection[int]) -> int:
 def _walk(name: str, limit: datetime, forget: Callable[[Collection[int]], int]) -> int:
     """Do it to every order that ended before `limit`, up to a bound; how many rows it changed.
 
-    The mark stays before the first old order that is not settled yet: it is met again.
+    One mark is at the front of what has been looked at. Another stays before the first order that
+    was passed over because it was not settled: between the two a third goes round, so that such an
+    order is met again, and one that never ends costs no run more than the bound.
     """
-    mark = RetentionMark.objects.get_or_create(name=name)[0]
-    forgotten, is_whole = 0, True
-    for chunk in _old_orders(mark.order_id, limit):
-        if forgotten >= MOST_PER_RUN:
-            break
-        settled = _settled([pk for pk, _ in chunk], limit)
-        with transaction.atomic():
-            forgotten += forget(settled)
-            waiting = [pk for pk, _ in chunk if pk not in settled]
-            if is_whole:
-                mark.order_id = waiting[0] - 1 if waiting else chunk[-1][0]
-                mark.save(update_fields=["order_id"])
-        is_whole = is_whole and not waiting
+    first, front, again = _marks(name, f"{name} front", f"{name} again")
+    front.order_id = passed = max(front.order_id, first.order_id)
+    forgotten = _pass_over(first, front, _old_orders(passed, limit), limit, forget)
+    if first.order_id < passed:
+        again.order_id = max(again.order_id, first.order_id)
+        behind = _old_orders(again.order_id, limit, until=passed)
+        forgotten += _pass_over(first, again, behind, limit, forget)
+        if again.order_id >= passed:
+            again.order_id = 0
+            again.save(update_fields=["order_id"])
     return forgotten
 
 
-def _old_orders(after: int, limit: datetime) -> Iterator[list[tuple[int, datetime]]]:
+def _marks(*names: str) -> list[RetentionMark]:
+    found = RetentionMark.objects.in_bulk(names)
+    missing = [RetentionMark(name=name) for name in names if name not in found]
+    if missing:
+        RetentionMark.objects.bulk_create(missing, ignore_conflicts=True)
+    made = {mark.name: mark for mark in missing}
+    return [found.get(name) or made[name] for name in names]
+
+
+def _pass_over(
+    first: RetentionMark,
+    mark: RetentionMark,
+    chunks: Iterator[list[tuple[int, datetime]]],
+    limit: datetime,
+    forget: Callable[[Collection[int]], int],
+) -> int:
+    """Move the mark over a bounded number of chunks; `first` goes with it up to what has to wait."""
+    forgotten = 0
+    for chunk in islice(chunks, max(MOST_PER_RUN // CHUNK, 1)):
+        settled = _settled([pk for pk, _ in chunk], limit)
+        waiting = [pk for pk, _ in chunk if pk not in settled]
+        with transaction.atomic():
+            forgotten += forget(settled)
+            if first.order_id == mark.order_id:
+                first.order_id = waiting[0] - 1 if waiting else chunk[-1][0]
+                first.save(update_fields=["order_id"])
+            mark.order_id = chunk[-1][0]
+            mark.save(update_fields=["order_id"])
+    return forgotten
+
+
+def _old_orders(
+    after: int, limit: datetime, *, until: int | None = None
+) -> Iterator[list[tuple[int, datetime]]]:
     """Orders placed before `limit`, by number; numbers grow with time, so the first young one ends it."""
+    orders = Order.objects.order_by("pk")
+    if until is not None:
+        orders = orders.filter(pk__lte=until)
     while True:
-        rows = Order.objects.filter(pk__gt=after).order_by("pk")
-        read = list(rows.values_list("pk", "created_at")[:CHUNK])
+        read = list(orders.filter(pk__gt=after).values_list("pk", "created_at")[:CHUNK])
         old = [row for row in read if row[1] < limit]
         if old:
             yield old

@@ -7,6 +7,8 @@ from panel import attention, reports, views
 from panel.health import healthz, readyz
 from panel.metrics import metrics
 
+admin.autodiscover()
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
     path("healthz", healthz, name="healthz"),

@@ -1,13 +1,17 @@
 """The frame of `make bench`: what a figure is, how ways take turns, what the command says."""
 
 import json
+import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import NAMES, main, table
-from bench.harness import QUICK, Figure, in_turns, report, sized
+from bench.harness import QUICK, SQLITE, Figure, Laps, in_turns, migrated_sqlite, report, sized
 from bench.resident import held_by_trees, peak_growth
 from tests.processes import PYTHON, ROOT, clean_environment
 
@@ -116,6 +120,66 @@ def test_memory_is_told_at_its_worst_moment_and_with_all_below_a_process() -> No
         process.communicate("\n")
 
 
+def test_a_library_counts_once_whoever_else_has_loaded_it() -> None:
+    hold = [PYTHON, "-c", "import ssl, sqlite3; print('loaded', flush=True); input()"]
+
+    with _started(hold) as one:
+        alone = held_by_trees(one)
+        with _started(hold) as another:
+            assert held_by_trees(one) == pytest.approx(alone, abs=0.5)
+            assert held_by_trees(one, another) < 2 * alone - 3
+
+
+@contextmanager
+def _started(command: list[str]) -> Iterator[int]:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.communicate(b"\n")
+
+
+def test_the_person_who_waits_is_told_what_took_how_long() -> None:
+    moments = iter([100.0, 107.0, 130.4, 131.0])
+    laps = Laps(lambda: next(moments))
+
+    for name in ("migrating", "placing", "reports"):
+        laps.end(name)
+
+    assert str(laps) == "migrating 7 s, placing 23 s, reports 1 s; together 31 s"
+
+
+def test_a_copy_of_the_migrated_database_leaves_the_original_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original = tmp_path / "original"
+    original.write_bytes(b"migrated")
+    monkeypatch.setenv(SQLITE, str(original))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+
+    url = migrated_sqlite(tmp_path / "one")
+    (tmp_path / "one" / "panel.sqlite3").write_bytes(b"changed")
+
+    assert url == f"sqlite:///{tmp_path}/one/panel.sqlite3"
+    migrated_sqlite(tmp_path / "two")
+    assert (tmp_path / "two" / "panel.sqlite3").read_bytes() == b"migrated"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_is_a_module_with_a_main(name: str) -> None:
+    assert callable(import_module(f"bench.{name}").main)
+
+
+def test_every_module_that_has_a_main_is_a_benchmark() -> None:
+    has_main = re.compile(r"^def main\(\) -> None:", re.MULTILINE)
+    found = {
+        path.stem for path in (ROOT / "bench").glob("*.py") if has_main.search(path.read_text())
+    }
+
+    assert found == set(NAMES)
+
+
 @pytest.mark.timeout(300)
 def test_a_benchmark_runs_in_a_process_and_a_database_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "figures.jsonl"
@@ -141,6 +205,9 @@ def test_a_benchmark_runs_in_a_process_and_a_database_of_its_own(tmp_path: Path)
     assert all(each["ours"] > 0 and each["limit"] > 0 for each in found.values())
     assert ended.returncode == int(not all(each["met"] for each in found.values()))
     assert "first sync: queries" in ended.stdout.rpartition("figure")[2]
+    assert re.search(
+        r"^migrating \d+ s, catalogue \d+ s; together \d+ s$", ended.stderr, re.MULTILINE
+    )
 
 
 def test_every_benchmark_is_explained() -> None:

@@ -72,6 +72,20 @@ def test_a_taken_port_is_refused_with_the_way_out(migrated: dict[str, str], tmp_
     assert f"{port} is taken. Choose another one: PORT={port + 1} make run" in second.stderr
 
 
+@pytest.mark.timeout(120)
+def test_a_database_that_can_not_be_migrated_ends_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "panel.sqlite3").write_text("This is no database. " * 100)
+
+    ended = manage("serve", environment=environment)
+
+    assert ended.returncode == 1
+    assert "file is not a database" in ended.stderr
+    assert "could not be brought up to date; the reason is above" in ended.stderr
+    assert "Panel: http" not in ended.stdout
+
+
 @pytest.mark.timeout(180)
 def test_an_order_that_is_being_sent_when_the_process_is_stopped_gets_its_answer(
     migrated: dict[str, str], slow_provider: str, tmp_path: Path

@@ -94,13 +94,13 @@ def test_an_order_that_was_passed_over_is_met_again(
     aged(order(), 900, finished=900)
 
     assert retention.forget_timelines(NOW) > 0
-    assert RetentionMark.objects.get().order_id == slow.pk - 1
+    assert RetentionMark.objects.get(name="timelines").order_id == slow.pk - 1
     withdraw(slow.pk, actor=None)
     Order.objects.filter(pk=slow.pk).update(finished_at=NOW - 899 * DAY)
     retention.forget_timelines(NOW)
 
     assert with_timeline() == set()
-    assert RetentionMark.objects.get().order_id > slow.pk
+    assert RetentionMark.objects.get(name="timelines").order_id > slow.pk
 
 
 def test_a_second_run_looks_at_nothing_that_was_done(order: Callable[[], Order]) -> None:
@@ -110,8 +110,78 @@ def test_a_second_run_looks_at_nothing_that_was_done(order: Callable[[], Order])
 
     with CaptureQueriesContext(connection) as asked:
         assert retention.forget_answers(NOW) == 0
-    # The mark, and one look at what comes after it.
+    # The marks, and one look at what comes after them.
     assert len(asked.captured_queries) == 2
+
+
+def test_an_order_that_never_ends_costs_a_run_no_more_than_its_bound(
+    order: Callable[[], Order],
+    customer: User,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    monkeypatch.setattr(retention, "MOST_PER_RUN", 4)
+    endless = aged(order_of(customer, service), 900)
+    for _ in range(40):
+        aged(order(), 900, finished=900)
+    while retention.forget_answers(NOW):
+        pass
+
+    costs = []
+    for _ in range(12):
+        with CaptureQueriesContext(connection) as asked:
+            assert retention.forget_answers(NOW) == 0
+        costs.append(len(asked.captured_queries))
+
+    assert RetentionMark.objects.get(name="answers").order_id == endless.pk - 1
+    # Two chunks of a few statements each, and not twenty.
+    assert max(costs) < 30
+
+
+def test_whoever_ends_far_behind_the_front_is_met_on_the_next_round(
+    order: Callable[[], Order],
+    customer: User,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    monkeypatch.setattr(retention, "MOST_PER_RUN", 2)
+    aged(order_of(customer, service), 900)
+    for _ in range(3):
+        aged(order(), 900, finished=900)
+    late = aged(order_of(customer, service), 900)
+    for _ in range(4):
+        aged(order(), 900, finished=900)
+    for _ in range(12):
+        retention.forget_timelines(NOW)
+    assert len(with_timeline()) == 2
+
+    withdraw(late.pk, actor=None)
+    Order.objects.filter(pk=late.pk).update(finished_at=NOW - 899 * DAY)
+    runs = 0
+    while late.pk in with_timeline():
+        retention.forget_timelines(NOW)
+        runs += 1
+
+    # A round over nine orders, two at a time.
+    assert 1 <= runs <= 6
+    assert len(with_timeline()) == 1
+
+
+def test_a_run_is_bounded_by_orders_however_long_their_timelines_are(
+    order: Callable[[], Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "CHUNK", 2)
+    monkeypatch.setattr(retention, "MOST_PER_RUN", 4)
+    for _ in range(6):
+        made = aged(order(), 900, finished=900)
+        Event.objects.bulk_create(Event(order=made, code="note") for _ in range(10))
+
+    retention.forget_timelines(NOW)
+    assert len(with_timeline()) == 2
+    retention.forget_timelines(NOW)
+    assert with_timeline() == set()
 
 
 def test_a_run_stops_at_its_bound_and_the_next_goes_on(

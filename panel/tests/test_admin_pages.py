@@ -122,6 +122,7 @@ def pages(world: dict[str, Any]) -> list[str]:
 
 def everything() -> str:
     """All rows of our tables, to see whether anything changed."""
+    admin.autodiscover()
     models = [
         model
         for model in admin.site._registry

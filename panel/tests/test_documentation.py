@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,26 @@ def test_links_and_make_targets_of_the_documents_exist(page: str) -> None:
 @pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CONTRIBUTING.md"])
 def test_links_and_make_targets_of_the_first_pages_exist(page: str) -> None:
     check_page(ROOT / page)
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "decisions").iterdir())
+    numbers = [re.fullmatch(r"(\d\d)-[a-z-]+\.md", name) for name in names]
+
+    assert len(names) > 20
+    assert [name for name, number in zip(names, numbers, strict=True) if number is None] == []
+    taken = Counter(number[1] for number in numbers if number)
+    assert [number for number, times in taken.items() if times > 1] == []
+
+
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+)
+def test_a_decision_that_is_named_by_its_number_is_the_one_that_is_linked(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = re.findall(r"\[decision (\d+)\]\(decisions/(\d+)-", text)
+
+    assert [says for says, leads in named if int(says) != int(leads)] == []
 
 
 def test_every_line_of_the_security_page_names_tests_and_each_is_there() -> None:
