@@ -11,6 +11,7 @@ from catalog.models.providers import (
 )
 from catalog.models.rules import RULE_FIELDS, Percent, PriceLayer, SiteRules, complete
 from catalog.models.services import Category, Favourite, Service, ServiceQuerySet
+from catalog.models.stock import StockMark
 
 __all__ = [
     "RULE_FIELDS",
@@ -33,6 +34,7 @@ __all__ = [
     "ServiceChange",
     "ServiceQuerySet",
     "SiteRules",
+    "StockMark",
     "SyncRun",
     "complete",
     "connections",
