@@ -31,6 +31,11 @@ def is_named(word: str) -> Q:
     return Q(IContains(Coalesce(NullIf("own_name", Value("")), "name"), word))
 
 
+def is_named_among_few(word: str) -> Q:
+    """The same, for services that are found by something else: no index is gone through for it."""
+    return Q(own_name="", name__icontains=word) | Q(own_name__icontains=word)
+
+
 class Heading(NamedTuple):
     """A category as the pages name it; there may be thousands, so no more of them is read."""
 
