@@ -226,6 +226,24 @@ def contents(rows: Sequence[Listed]) -> bytes:
     raise OutcomeUnknown("nested too deeply")
 
 
+# What stands between two rows, and anything that might be taken for it.
+_BETWEEN = re.compile(rb"\}\s*,\s*\{")
+
+
+def row_texts(body: bytes) -> list[bytes]:
+    """The texts of the rows of a price list, without their outer braces; none for another shape.
+
+    When there are as many as the list has rows, each is the text of one row: there is nothing else
+    in the body that looks like the place between two rows, not in a name either.
+    """
+    text = body.strip()
+    if not (text.startswith(b"[{") and text.endswith(b"}]")):
+        return []
+    texts = text[2:-2].split(b"},{")
+    places = sum(1 for _ in _BETWEEN.finditer(text))
+    return texts if places == len(texts) - 1 else []
+
+
 def read_all(rows: Sequence[Listed]) -> Catalogue:
     """Read the rows of a price list; one without an id is reported, the others are kept."""
     return Catalogue(

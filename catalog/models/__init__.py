@@ -2,6 +2,7 @@ from catalog.models.changes import BulkChange, HeldChange, ServiceChange, SyncRu
 from catalog.models.customers import CustomerGroup, CustomerPrice, GroupMember
 from catalog.models.links import LinkRule
 from catalog.models.providers import (
+    DIGESTS,
     BalanceSample,
     ErrorRule,
     ExchangeRate,
@@ -14,6 +15,7 @@ from catalog.models.services import Category, Favourite, Service, ServiceQuerySe
 from catalog.models.stock import StockMark
 
 __all__ = [
+    "DIGESTS",
     "RULE_FIELDS",
     "BalanceSample",
     "BulkChange",
