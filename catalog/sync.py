@@ -23,6 +23,7 @@ from catalog.models import DIGESTS, Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
 from upstream.answers import Balance
+from upstream.collector import resting
 from upstream.errors import NotSent, Rejected, UpstreamError
 from upstream.recognition import Recognition
 from wallet.money import LIMIT
@@ -145,7 +146,8 @@ def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
     recognition = Recognition(known, _premises(provider))
     with provider.client(rules={}) as client:
         catalogue = client.services_if_new(recognition)
-    return Fetched(recognition, None if catalogue is None else judge_all(catalogue))
+    with resting():
+        return Fetched(recognition, None if catalogue is None else judge_all(catalogue))
 
 
 def _premises(provider: Provider) -> bytes:
@@ -179,12 +181,14 @@ def _apply(
     write; what is compared has to be read under the lock.
     """
     provider = Provider.objects.locked(provider_id)
-    stored = read_stored(provider_id)
+    with resting():
+        stored = read_stored(provider_id)
     terms = terms_of(provider)
     if not accepts_short:
         _refuse_short(kept(stored, listed), terms.thresholds.vanishing)
     add_categories(stored, {facts.category for facts in listed.facts.values()})
-    found = list(changes(stored, listed, terms))
+    with resting():
+        found = list(changes(stored, listed, terms))
     held = [change for change in found if change.reasons]
     found = [change for change in found if not change.reasons]
     gone = [known.pk for known in vanished(stored, listed)]

@@ -15,6 +15,7 @@ from upstream.answers import (
     Placed,
     RefillStatus,
 )
+from upstream.collector import resting
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 from upstream.exchange import Timeouts
 from upstream.kept import Kept
@@ -125,7 +126,8 @@ class Client:
             rows = parse.listed(answer)
             return None if recognition.knows_contents(rows) else parse.read_all(rows)
 
-        return self._judge(outcome, read)
+        with resting():
+            return self._judge(outcome, read)
 
     def add(
         self,

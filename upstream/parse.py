@@ -202,11 +202,10 @@ def listed(answer: Any) -> list[Listed]:
     return [(_service_id(key, row), key, row) for key, row in _keyed(answer)]
 
 
-# Every field that `_service_row` reads beside the id.
-_SERVICE_FIELDS = (
-    "name", "type", "category", "rate", "min", "max", "refill", "cancel", "dripfeed",
-    "description", "desc",
-)  # fmt: skip
+# Every field that `_service_row` reads beside the id: those that nearly every row has, and others.
+_USUAL_FIELDS = ("name", "type", "category", "rate", "min", "max", "refill", "cancel", "dripfeed")
+_OTHER_FIELDS = ("description", "desc")
+_usual = itemgetter(*_USUAL_FIELDS)
 
 
 def contents(rows: Sequence[Listed]) -> bytes:
@@ -214,8 +213,7 @@ def contents(rows: Sequence[Listed]) -> bytes:
     and other values of what is not read. Raises OutcomeUnknown when it is nested too deeply.
     """
     said: list[tuple[Any, ...]] = [
-        (service, *map(row.get, _SERVICE_FIELDS)) if service else (service, key, row)
-        for service, key, row in rows
+        (service, *_fields(row)) if service else (service, key, row) for service, key, row in rows
     ]
     # The first row of an id counts, so rows of the same id stay in their order.
     said.sort(key=itemgetter(0))
@@ -224,6 +222,14 @@ def contents(rows: Sequence[Listed]) -> bytes:
     except RecursionError:
         pass
     raise OutcomeUnknown("nested too deeply")
+
+
+def _fields(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    try:
+        usual = _usual(row)
+    except KeyError:
+        usual = tuple(map(row.get, _USUAL_FIELDS))
+    return *usual, *map(row.get, _OTHER_FIELDS)
 
 
 # What stands between two rows, and anything that might be taken for it.
@@ -256,6 +262,9 @@ def read_all(rows: Sequence[Listed]) -> Catalogue:
     )
 
 
+_SHORT_ID = 20
+
+
 def _keyed(answer: Any) -> list[tuple[str, Any]]:
     if isinstance(answer, dict):
         inner = first_of(answer, "data", "services")
@@ -273,6 +282,10 @@ def _keyed(answer: Any) -> list[tuple[str, Any]]:
 def _service_id(key: str, row: Any) -> str:
     if not isinstance(row, dict):
         return ""
+    found = row.get("service")
+    is_plain = isinstance(found, str) and found.isdigit() and found.isascii()
+    if is_plain and found[0] != "0" and len(found) <= _SHORT_ID:
+        return str(found)  # nearly every one; what follows reads it the same
     return id_of(first_of(row, "service", "id")) or id_of(key)
 
 
@@ -285,6 +298,9 @@ def _why_unreadable(row: Any) -> str:
 def _service_row(service: str, row: Mapping[str, Any]) -> ServiceRow:
     # By position: this is made many thousand times, and names would cost a tenth of the reading.
     read = row.get
+    description = read("description")
+    if description is None:
+        description = read("desc")
     return ServiceRow(
         service,
         text_of(read("name")),
@@ -296,7 +312,7 @@ def _service_row(service: str, row: Mapping[str, Any]) -> ServiceRow:
         flag_of(read("refill")) is True,
         flag_of(read("cancel")) is True,
         flag_of(read("dripfeed")),
-        lines_of(first_of(row, "description", "desc")),
+        "" if description is None else lines_of(description),
     )
 
 
