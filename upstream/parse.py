@@ -262,7 +262,8 @@ def read_all(rows: Sequence[Listed]) -> Catalogue:
     )
 
 
-_SHORT_ID = 20
+# What nearly every list sends, and `id_of` would leave as it is.
+_PLAIN_ID = re.compile("[1-9][0-9]{0,19}")
 
 
 def _keyed(answer: Any) -> list[tuple[str, Any]]:
@@ -283,9 +284,8 @@ def _service_id(key: str, row: Any) -> str:
     if not isinstance(row, dict):
         return ""
     found = row.get("service")
-    is_plain = isinstance(found, str) and found.isdigit() and found.isascii()
-    if is_plain and found[0] != "0" and len(found) <= _SHORT_ID:
-        return str(found)  # nearly every one; what follows reads it the same
+    if isinstance(found, str) and _PLAIN_ID.fullmatch(found):
+        return str(found)
     return id_of(first_of(row, "service", "id")) or id_of(key)
 
 
