@@ -43,7 +43,7 @@ def _empty(of: Provider) -> None:
     SyncRun.objects.all().delete()
     Service.objects.all()._raw_delete(using="default")
     Category.objects.all().delete()
-    of.catalogue_sha256 = of.contents_sha256 = ""
+    of.catalogue_sha256 = of.rows_sha256 = of.contents_sha256 = ""
     of.save()
     raw.settle()
 

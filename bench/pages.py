@@ -1,7 +1,8 @@
 """The customer's pages and the API's price list in a large catalogue.
 
 Pages are asked for through the whole stack (session, middleware, template) at 20,000 services and
-at 200: what a page costs must not follow from how much is for sale.
+at 200: what a page costs must not follow from how much is for sale. The 200 are of three platforms,
+so that a platform's tab has as many rows at both sizes, like every other page.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.keys import create_key
 from accounts.models import User
-from bench.catalogue_world import fill
+from bench.catalogue_world import fill, of_three_platforms, rows
 from bench.harness import Figure, in_turns, report, say, sized, timed
 from catalog.models import Favourite, Service
 from orders import price_list
@@ -35,35 +36,41 @@ _PAGES = {
 
 @dataclass(frozen=True)
 class Cost:
-    """What one page took: seconds (median), bytes of HTML, queries."""
+    """What one page took: seconds (median), bytes of HTML, queries; and how many services it shows."""
 
     seconds: float
     size: int
     queries: int
+    shown: int
 
 
 def main() -> None:
-    """Pages first, then the API's list."""
-    large, rounds = sized(20_000, 4_000), sized(15, 4)
+    """Pages with few services, the API's list, then pages with many."""
+    large, rounds = sized(20_000, 8_000), sized(15, 4)
+    count = min(large, 10_000)
     customer = User.objects.create_user("bench@example.com", "a-Long-passw0rd")
     client = Client(SERVER_NAME="localhost")
     client.force_login(customer)
-    fill(_SMALL)
+    listed = rows(large)
+    few = of_three_platforms(listed, _SMALL)
+    fill(few)
     Favourite.objects.bulk_create(
         Favourite(user=customer, service=service) for service in Service.objects.on_sale()[:20]
     )
+    say(f"pages at {_SMALL} services")
     little = _costs(client, rounds)
-    fill(large)
+    fill(listed[:count])
+    _price_list(customer, rounds, count)
+    fill(listed)
     say(f"pages at {large} services")
     much = _costs(client, rounds)
     # Once more with few, as the machine may have been busier at one time than at the other.
-    Service.objects.filter(pk__gt=Service.objects.order_by("pk")[_SMALL].pk - 1).delete()
+    known = [str(row["service"]) for row in few]
+    Service.objects.exclude(upstream_id__in=known).delete()
     again = _costs(client, rounds)
     for name, cost in much.items():
+        assert little[name].shown == cost.shown == again[name].shown, name
         _report(name, cost, (little[name].seconds + again[name].seconds) / 2, large)
-    count = 10_000
-    fill(count)
-    _price_list(customer, rounds, count)
 
 
 def _costs(client: Client, rounds: int) -> dict[str, Cost]:
@@ -90,7 +97,8 @@ def _cost(client: Client, url: str) -> Cost:
         page = client.get(url)
     asked = len(queries)  # the next request empties the log
     assert page.status_code == 200, f"{url}: {page.status_code}"
-    return Cost(0, len(page.content), asked)
+    shown = page.content.count(b"/orders/new/?service=")
+    return Cost(0, len(page.content), asked, shown)
 
 
 def _report(name: str, large: Cost, small: float, n: int) -> None:

@@ -5,14 +5,14 @@ database, and of that no more is read than a page shows.
 """
 
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 
 from django.db.models import Case, Q, QuerySet, Value, When
 
 from catalog.models import Service
-from catalog.shelves import Shelved, Shelves, is_named, on_sale
+from catalog.shelves import Shelved, Shelves, is_named, is_named_among_few, on_sale
 
 # A search is counted, and shown, up to so many: who found more types another word.
 MOST_FOUND = 1_000
@@ -38,14 +38,20 @@ class Words:
         saying = [set(stock.saying(word)) for word in self.words]
         return set.intersection(*saying) if saying else set()
 
-    def condition(self, stock: Shelves, besides: Set[int] = frozenset()) -> Q:
+    def condition(
+        self,
+        stock: Shelves,
+        besides: Set[int] = frozenset(),
+        named: Callable[[str], Q] = is_named,
+    ) -> Q:
         """Every word is in the service's name or its category's, or the number is the service's.
 
         For services that don't stand in the categories `besides`.
         """
         found = Q()
         for word in self.words:
-            found &= is_named(word) | Q(category_id__in=set(stock.saying(word)) - besides)
+            # A number is compared before a name is looked through: the order is kept by the database.
+            found &= Q(category_id__in=set(stock.saying(word)) - besides) | named(word)
         return found if self.number is None else found | Q(pk=self.number)
 
 
@@ -109,11 +115,23 @@ class Found:
             is_few = not (self.is_more or self._whole)
             rows = self._services.filter(pk__in=self._by_name) if is_few else self._found
             return in_order(rows, self._words, self._sort)[page]
-        if not self.is_more:
-            return Shelved(self._found, self._shelves)[page]
-        # What is found that often is soon found.
-        near = self._found.filter(category_id__in=self._stock.first(_STRETCH * page.stop))[page]
-        return near if len(near) == page.stop - page.start else self._found[page]
+        if self._is_worth_a_look:
+            first = self._stock.first(_STRETCH * page.stop)
+            condition = self._words.condition(self._stock, named=is_named_among_few)
+            near = self._services.filter(condition, category_id__in=first)[page]
+            is_all = len(first) == len(self._stock.rows)
+            if is_all or len(near) == page.stop - page.start:
+                return near
+        return self._found[page] if self.is_more else Shelved(self._found, self._shelves)[page]
+
+    @property
+    def _is_worth_a_look(self) -> bool:
+        """Whether enough may stand on the first shelves: what is found often is soon found.
+
+        A heading that says every word may be anywhere; then, and when a paginator has counted them
+        anyway, the number tells.
+        """
+        return self.is_more if self._whole or "_by_name" in vars(self) else True
 
 
 def in_order(

@@ -14,7 +14,7 @@ from catalog import history
 from catalog.bulk import update_rows
 from catalog.compare import repriced
 from catalog.history import Cause
-from catalog.models import HeldChange, Provider, Service
+from catalog.models import DIGESTS, HeldChange, Provider, Service
 from catalog.stored import read_stored, terms_of
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def forget_lists(services: QuerySet[Service]) -> None:
     Call it when a service is to follow its provider again in something it didn't.
     """
     providers = services.order_by().values("provider_id")
-    Provider.objects.filter(pk__in=providers).update(catalogue_sha256="", contents_sha256="")
+    Provider.objects.filter(pk__in=providers).update(**dict.fromkeys(DIGESTS, ""))
 
 
 @transaction.atomic

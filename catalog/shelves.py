@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.db.models.lookups import IContains
 
 from catalog.models import Category, Provider, Service, ServiceQuerySet
 from catalog.platforms import PLATFORMS, Platform, named_in
+from catalog.version import version
 
 # As the indexes `service_sold_in_category` and `service_sold_by_price` have it.
 _SOLD = Q(is_sold=True, is_present=True, is_held=False, refusal="")
@@ -29,6 +31,11 @@ def is_named(word: str) -> Q:
     return Q(IContains(Coalesce(NullIf("own_name", Value("")), "name"), word))
 
 
+def is_named_among_few(word: str) -> Q:
+    """The same, for services that are found by something else: no index is gone through for it."""
+    return Q(own_name="", name__icontains=word) | Q(own_name__icontains=word)
+
+
 class Heading(NamedTuple):
     """A category as the pages name it; there may be thousands, so no more of them is read."""
 
@@ -42,22 +49,29 @@ class Shelves:
 
     rows: tuple[tuple[Heading, int], ...]
 
-    @property
+    @cached_property
     def categories(self) -> list[Heading]:
         return [category for category, _ in self.rows]
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many services stand on them."""
         return sum(count for _, count in self.rows)
 
-    @property
+    @cached_property
     def platforms(self) -> list[Platform]:
         """The platforms that the categories name, in the table's order."""
-        named: set[str] = set()
-        for category, _ in self.rows:
-            named |= named_in(category.title)
+        named = frozenset().union(*self.named.values())
         return [platform for platform in PLATFORMS if platform.key in named]
+
+    @cached_property
+    def named(self) -> dict[int, frozenset[str]]:
+        """The keys of the platforms that each category names."""
+        return {each.pk: named_in(each.title) for each in self.categories}
+
+    @cached_property
+    def _folded(self) -> list[tuple[int, str]]:
+        return [(each.pk, each.title.casefold()) for each in self.categories]
 
     def of(self, category: int) -> "Shelves":
         return Shelves(tuple(row for row in self.rows if row[0].pk == category))
@@ -65,7 +79,7 @@ class Shelves:
     def saying(self, word: str) -> list[int]:
         """The categories that have this in their title, in capitals or not."""
         folded = word.casefold()
-        return [each.pk for each in self.categories if folded in each.title.casefold()]
+        return [pk for pk, title in self._folded if folded in title]
 
     def with_counts(self, counts: Mapping[int, int]) -> "Shelves":
         """These shelves with so many services by category, without the empty ones."""
@@ -81,29 +95,28 @@ class Shelves:
 
 
 def shelves() -> Shelves:
-    """What is on sale by category, in two queries that read an index and the categories."""
-    # An index answers it alone: nothing else of a service may be asked for.
-    sold = dict(
-        Service.objects.filter(_SOLD, provider__in=_enabled())
-        .order_by()
-        .values_list("category_id")
-        .annotate(count=Count("*"))
-    )
-    visible = _headings(Category.objects.filter(is_visible=True))
-    return Shelves(tuple((each, sold[each.pk]) for each in visible if each.pk in sold))
+    """What is on sale by category: counted once, then kept until something on sale has changed.
+
+    Each process keeps its own. The state is asked for first, so what changes while it is counted is
+    another state, and counted again.
+    """
+    state = version()
+    return _of_state(state) if state else _counted()
 
 
-def first_categories(most: int) -> list[Heading]:
-    """The first visible categories with something on sale; no more of the catalogue is read."""
+@lru_cache(maxsize=1)
+def _of_state(state: str) -> Shelves:  # noqa: ARG001 - what it is kept by
+    return _counted()
+
+
+def _counted() -> Shelves:
+    """What is on sale by category, in one query that reads an index and the categories."""
+    # The index answers it alone: nothing else of a service may be asked for.
     sold = Service.objects.filter(_SOLD, category=OuterRef("pk"), provider__in=_enabled())
-    return _headings(Category.objects.filter(Exists(sold), is_visible=True)[:most])
-
-
-def _headings(categories: QuerySet[Category]) -> list[Heading]:
-    return [
-        Heading(pk, own or name)
-        for pk, own, name in categories.values_list("pk", "own_name", "name")
-    ]
+    alone = sold.order_by().values("category").annotate(count=Count("*")).values("count")
+    visible = Category.objects.filter(is_visible=True).annotate(sold=Subquery(alone))
+    rows = visible.values_list("pk", "own_name", "name", "sold")
+    return Shelves(tuple((Heading(pk, own or name), sold) for pk, own, name, sold in rows if sold))
 
 
 def _enabled() -> QuerySet[Provider, int]:
@@ -116,12 +129,11 @@ def for_platform(platform: Platform, stock: Shelves) -> tuple[Q, Shelves]:
     A category that names platforms decides for all of its services. In one that names none, each
     service's own name does.
     """
-    named = {category.pk: named_in(category.title) for category in stock.categories}
-    mine = {pk for pk, keys in named.items() if platform.key in keys}
+    mine = {pk for pk, keys in stock.named.items() if platform.key in keys}
     by_name = Q()
     for word in platform.words:
         by_name |= is_named(word)
-    by_name &= Q(category_id__in=[pk for pk, keys in named.items() if not keys])
+    by_name &= Q(category_id__in=[pk for pk, keys in stock.named.items() if not keys])
     counted = on_sale().filter(by_name).order_by().values_list("category_id")
     counts = {each.pk: count for each, count in stock.rows if each.pk in mine}
     counts |= dict(counted.annotate(count=Count("*")))

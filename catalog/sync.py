@@ -6,7 +6,6 @@ pinned price, sold) is never written here, nor is "held", save that what vanishe
 is held, and so is what changes beyond the provider's thresholds.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,11 +19,13 @@ from django.utils.translation import gettext as _
 from catalog import chained, history, holds
 from catalog.bulk import insert_rows, update_rows
 from catalog.compare import Change, Kept, Stored, changes, kept, vanished
-from catalog.models import Provider, Service, SyncRun
+from catalog.models import DIGESTS, Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
 from upstream.answers import Balance
+from upstream.collector import resting
 from upstream.errors import NotSent, Rejected, UpstreamError
+from upstream.recognition import Recognition
 from wallet.money import LIMIT
 
 logger = logging.getLogger(__name__)
@@ -43,15 +44,15 @@ def noop(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A list and its fingerprints; None for `listed` when it says what the last one said.
+    """A list and what it is recognised by; None for `listed` when it says what the last one said."""
 
-    `fingerprint` is that of the bytes. `contents` is that of what they say, and empty when the
-    bytes themselves were known.
-    """
-
-    fingerprint: str
-    contents: str
+    recognition: Recognition
     listed: Judged | None
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the very bytes."""
+        return self.recognition.whole
 
 
 class ListRefused(Exception):
@@ -129,8 +130,11 @@ def _note_read(provider: Provider, fetched: Fetched) -> None:
         return
     # Somebody may have asked for a new comparison meanwhile (`services.forget_lists`).
     unmoved = Provider.objects.filter(pk=provider.pk, catalogue_sha256=provider.catalogue_sha256)
-    provider.catalogue_sha256, provider.contents_sha256 = fetched.fingerprint, fetched.contents
-    unmoved.update(catalogue_sha256=fetched.fingerprint, contents_sha256=fetched.contents)
+    found = fetched.recognition
+    provider.catalogue_sha256, provider.rows_sha256 = found.whole, found.rows
+    # Not asked for when the rows were known: then it says what the last one said.
+    provider.contents_sha256 = found.contents or provider.contents_sha256
+    unmoved.update(**{name: getattr(provider, name) for name in DIGESTS})
 
 
 def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
@@ -138,20 +142,12 @@ def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
 
     The list that was applied last isn't read again, save `even_if_known`.
     """
-    known = {provider.catalogue_sha256, provider.contents_sha256} - {""}
-    premises = _premises(provider)
-    found: list[str] = []
-
-    def is_known(content: bytes) -> bool:
-        digest = hashlib.sha256(premises)
-        digest.update(content)
-        found.append(digest.hexdigest())
-        return found[-1] in known and not even_if_known
-
+    known = () if even_if_known else [getattr(provider, name) for name in DIGESTS]
+    recognition = Recognition(known, _premises(provider))
     with provider.client(rules={}) as client:
-        catalogue = client.services_if_new(is_known)
-    fingerprint, contents = (*found, "")[:2]
-    return Fetched(fingerprint, contents, None if catalogue is None else judge_all(catalogue))
+        catalogue = client.services_if_new(recognition)
+    with resting():
+        return Fetched(recognition, None if catalogue is None else judge_all(catalogue))
 
 
 def _premises(provider: Provider) -> bytes:
@@ -185,12 +181,14 @@ def _apply(
     write; what is compared has to be read under the lock.
     """
     provider = Provider.objects.locked(provider_id)
-    stored = read_stored(provider_id)
+    with resting():
+        stored = read_stored(provider_id)
     terms = terms_of(provider)
     if not accepts_short:
         _refuse_short(kept(stored, listed), terms.thresholds.vanishing)
     add_categories(stored, {facts.category for facts in listed.facts.values()})
-    found = list(changes(stored, listed, terms))
+    with resting():
+        found = list(changes(stored, listed, terms))
     held = [change for change in found if change.reasons]
     found = [change for change in found if not change.reasons]
     gone = [known.pk for known in vanished(stored, listed)]

@@ -20,7 +20,7 @@ from catalog.models import Favourite, Service
 from catalog.rates import for_customer, priced, rate_for
 from catalog.rules import read_rules
 from catalog.search import Found, words_of
-from catalog.shelves import first_categories, on_sale, shelves
+from catalog.shelves import on_sale, shelves
 from catalog.views import MOST_CATEGORIES
 from orders.errors import (
     DuplicateLink,
@@ -158,7 +158,7 @@ def _results(request: CustomerRequest, *, with_categories: bool) -> dict[str, An
         context["recent"] = priced(_recent(request.user.pk), request.user.pk)
         context["kept"] = priced(_kept(request.user.pk), request.user.pk)
     if with_categories:
-        context["categories"] = first_categories(MOST_CATEGORIES)
+        context["categories"] = shelves().categories[:MOST_CATEGORIES]
     return context
 
 

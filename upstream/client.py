@@ -15,9 +15,11 @@ from upstream.answers import (
     Placed,
     RefillStatus,
 )
+from upstream.collector import resting
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 from upstream.exchange import Timeouts
 from upstream.kept import Kept
+from upstream.recognition import Recognition
 from upstream.transport import Answer, Transport
 from upstream.values import document
 from upstream.verdicts import NO_RULES, kind_of
@@ -103,28 +105,29 @@ class Client:
             limit=_SERVICES_LIMIT,
         )
 
-    def services_if_new(self, is_known: Callable[[bytes], bool]) -> Catalogue | None:
-        """Fetch the price list; None when it is known.
+    def services_if_new(self, recognition: Recognition) -> Catalogue | None:
+        """Fetch the price list; None when it is known, if it can be before it is read as JSON.
 
-        `is_known` is asked of the bytes as they came, before they are read as JSON, and then of
-        `parse.contents`. An error is never known: it raises as usual.
+        An error is never known: it raises as usual.
         """
-        result = self._new_services(is_known)
+        result = self._new_services(recognition)
         if isinstance(result, UpstreamError):
             raise result
         return result
 
-    def _new_services(self, is_known: Callable[[bytes], bool]) -> Catalogue | UpstreamError | None:
+    def _new_services(self, recognition: Recognition) -> Catalogue | UpstreamError | None:
         """The error is returned, as by `_judge` and for its reason."""
         outcome = self._transport.read(self._form({"action": "services"}), _SERVICES_LIMIT)
-        if isinstance(outcome, Answer) and outcome.status == 200 and is_known(outcome.body):
+        body = outcome.body if isinstance(outcome, Answer) and outcome.status == 200 else None
+        if body is not None and recognition.knows_body(body):
             return None
 
         def read(answer: Any, _: Answer) -> Catalogue | None:
             rows = parse.listed(answer)
-            return None if is_known(parse.contents(rows)) else parse.read_all(rows)
+            return None if recognition.knows_contents(rows) else parse.read_all(rows)
 
-        return self._judge(outcome, read)
+        with resting():
+            return self._judge(outcome, read)
 
     def add(
         self,

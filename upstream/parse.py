@@ -202,11 +202,10 @@ def listed(answer: Any) -> list[Listed]:
     return [(_service_id(key, row), key, row) for key, row in _keyed(answer)]
 
 
-# Every field that `_service_row` reads beside the id.
-_SERVICE_FIELDS = (
-    "name", "type", "category", "rate", "min", "max", "refill", "cancel", "dripfeed",
-    "description", "desc",
-)  # fmt: skip
+# Every field that `_service_row` reads beside the id: those that nearly every row has, and others.
+_USUAL_FIELDS = ("name", "type", "category", "rate", "min", "max", "refill", "cancel", "dripfeed")
+_OTHER_FIELDS = ("description", "desc")
+_usual = itemgetter(*_USUAL_FIELDS)
 
 
 def contents(rows: Sequence[Listed]) -> bytes:
@@ -214,8 +213,7 @@ def contents(rows: Sequence[Listed]) -> bytes:
     and other values of what is not read. Raises OutcomeUnknown when it is nested too deeply.
     """
     said: list[tuple[Any, ...]] = [
-        (service, *map(row.get, _SERVICE_FIELDS)) if service else (service, key, row)
-        for service, key, row in rows
+        (service, *_fields(row)) if service else (service, key, row) for service, key, row in rows
     ]
     # The first row of an id counts, so rows of the same id stay in their order.
     said.sort(key=itemgetter(0))
@@ -224,6 +222,32 @@ def contents(rows: Sequence[Listed]) -> bytes:
     except RecursionError:
         pass
     raise OutcomeUnknown("nested too deeply")
+
+
+def _fields(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    try:
+        usual = _usual(row)
+    except KeyError:
+        usual = tuple(map(row.get, _USUAL_FIELDS))
+    return *usual, *map(row.get, _OTHER_FIELDS)
+
+
+# What stands between two rows, and anything that might be taken for it.
+_BETWEEN = re.compile(rb"\}\s*,\s*\{")
+
+
+def row_texts(body: bytes) -> list[bytes]:
+    """The texts of the rows of a price list, without their outer braces; none for another shape.
+
+    When there are as many as the list has rows, each is the text of one row: there is nothing else
+    in the body that looks like the place between two rows, not in a name either.
+    """
+    text = body.strip()
+    if not (text.startswith(b"[{") and text.endswith(b"}]")):
+        return []
+    texts = text[2:-2].split(b"},{")
+    places = sum(1 for _ in _BETWEEN.finditer(text))
+    return texts if places == len(texts) - 1 else []
 
 
 def read_all(rows: Sequence[Listed]) -> Catalogue:
@@ -236,6 +260,10 @@ def read_all(rows: Sequence[Listed]) -> Catalogue:
             if not service
         ),
     )
+
+
+# What nearly every list sends, and `id_of` would leave as it is.
+_PLAIN_ID = re.compile("[1-9][0-9]{0,19}")
 
 
 def _keyed(answer: Any) -> list[tuple[str, Any]]:
@@ -255,6 +283,9 @@ def _keyed(answer: Any) -> list[tuple[str, Any]]:
 def _service_id(key: str, row: Any) -> str:
     if not isinstance(row, dict):
         return ""
+    found = row.get("service")
+    if isinstance(found, str) and _PLAIN_ID.fullmatch(found):
+        return str(found)
     return id_of(first_of(row, "service", "id")) or id_of(key)
 
 
@@ -267,6 +298,9 @@ def _why_unreadable(row: Any) -> str:
 def _service_row(service: str, row: Mapping[str, Any]) -> ServiceRow:
     # By position: this is made many thousand times, and names would cost a tenth of the reading.
     read = row.get
+    description = read("description")
+    if description is None:
+        description = read("desc")
     return ServiceRow(
         service,
         text_of(read("name")),
@@ -278,7 +312,7 @@ def _service_row(service: str, row: Mapping[str, Any]) -> ServiceRow:
         flag_of(read("refill")) is True,
         flag_of(read("cancel")) is True,
         flag_of(read("dripfeed")),
-        lines_of(first_of(row, "description", "desc")),
+        "" if description is None else lines_of(description),
     )
 
 

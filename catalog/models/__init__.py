@@ -2,6 +2,7 @@ from catalog.models.changes import BulkChange, HeldChange, ServiceChange, SyncRu
 from catalog.models.customers import CustomerGroup, CustomerPrice, GroupMember
 from catalog.models.links import LinkRule
 from catalog.models.providers import (
+    DIGESTS,
     BalanceSample,
     ErrorRule,
     ExchangeRate,
@@ -11,8 +12,10 @@ from catalog.models.providers import (
 )
 from catalog.models.rules import RULE_FIELDS, Percent, PriceLayer, SiteRules, complete
 from catalog.models.services import Category, Favourite, Service, ServiceQuerySet
+from catalog.models.stock import StockMark
 
 __all__ = [
+    "DIGESTS",
     "RULE_FIELDS",
     "BalanceSample",
     "BulkChange",
@@ -33,6 +36,7 @@ __all__ = [
     "ServiceChange",
     "ServiceQuerySet",
     "SiteRules",
+    "StockMark",
     "SyncRun",
     "complete",
     "connections",

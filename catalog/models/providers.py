@@ -22,6 +22,9 @@ from wallet.money import MoneyField, RateField
 # Those of this process to all providers, for submissions that follow each other closely.
 connections = Kept()
 
+# Of the last list that was applied: what the next one is recognised by.
+DIGESTS = ("catalogue_sha256", "rows_sha256", "contents_sha256")
+
 
 class ProviderQuerySet(models.QuerySet["Provider"]):
     def locked(self, provider_id: int) -> "Provider":
@@ -124,6 +127,8 @@ class Provider(PriceLayer):
     # The hash of the last list that was applied, and of what its prices were made with: an
     # identical answer is not even parsed.
     catalogue_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    # The same of its rows' texts, whatever their order; empty when the texts don't tell.
+    rows_sha256 = models.CharField(max_length=64, blank=True, editable=False)
     # The same of what that list says, whatever the order of its services and its spacing: such an
     # answer is parsed, and not compared.
     contents_sha256 = models.CharField(max_length=64, blank=True, editable=False)

@@ -134,7 +134,7 @@ class Service(PriceLayer):
     )
     position = models.IntegerField(_("position"), default=0, editable=False)
     created_at = models.DateTimeField(_("first seen"), auto_now_add=True)
-    # Whatever writes a service with `update` or in bulk sets it too: the API's price list follows it.
+    # Whatever writes a service with `update` or in bulk sets it too: staff look for what changed.
     changed_at = models.DateTimeField(_("last change"), auto_now=True)
 
     objects: ClassVar[models.Manager["Service"]] = ServiceQuerySet.as_manager()

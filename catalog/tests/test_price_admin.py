@@ -252,11 +252,13 @@ def test_an_undone_move_has_the_list_compared_again(owner: Client, service: Serv
     dear = Category.objects.create(name="Dear")
     bulk = plan(owner, "move", service, category=str(dear.pk))
     applied(owner, bulk)
-    Provider.objects.update(catalogue_sha256="of bytes", contents_sha256="of contents")
+    Provider.objects.update(
+        catalogue_sha256="of bytes", rows_sha256="of rows", contents_sha256="of contents"
+    )
 
     act(owner, bulk, "undo")
 
-    assert Provider.objects.filter(catalogue_sha256="", contents_sha256="").exists()
+    assert Provider.objects.filter(catalogue_sha256="", rows_sha256="", contents_sha256="").exists()
 
 
 def test_a_row_that_changed_since_the_preview_is_left_out_and_named(

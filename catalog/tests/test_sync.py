@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -108,6 +109,47 @@ def test_a_list_in_another_order_is_known_without_looking_at_a_service(
         assert not reads(queries)
     panel.lists([*rows[:2], row(3, rate="1.01")])
     assert sync_provider(Provider.objects.get()).changed == 1
+
+
+def compact(*rows: dict[str, Any]) -> bytes:
+    """As PHP panels write it."""
+    return json.dumps(rows, separators=(",", ":")).encode()
+
+
+def test_the_same_rows_in_another_order_are_known_by_their_texts(
+    provider: Provider, panel: Panel
+) -> None:
+    rows = [row(1), row(2), row(3)]
+    panel.answers(compact(*rows))
+    sync_provider(provider)
+    applied = Provider.objects.get()
+    assert applied.rows_sha256
+
+    panel.answers(compact(*rows[::-1]))
+    assert sync_provider(Provider.objects.get()).outcome == Outcome.UNCHANGED
+
+    known = Provider.objects.get()
+    assert known.catalogue_sha256 != applied.catalogue_sha256
+    assert known.rows_sha256 == applied.rows_sha256
+    assert known.contents_sha256 == applied.contents_sha256
+    panel.lists(rows)  # the same with blanks between them: told by what it says
+    assert sync_provider(Provider.objects.get()).outcome == Outcome.UNCHANGED
+    assert Provider.objects.get().rows_sha256 == ""
+    panel.answers(compact(row(1, rate="1.01"), *rows[1:]))
+    assert sync_provider(Provider.objects.get()).changed == 1
+
+
+def test_another_order_of_an_id_that_is_listed_twice_is_another_list(
+    provider: Provider, panel: Panel
+) -> None:
+    rows = [row(1, rate="1.00"), row(1, rate="2.00"), row(2)]
+    panel.answers(compact(*rows))
+    sync_provider(provider)
+
+    panel.answers(compact(rows[1], rows[0], rows[2]))
+
+    assert sync_provider(Provider.objects.get()).changed == 1
+    assert Service.objects.get(upstream_id="1").cost_rate == 2
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from orders.tests.upstream_world import Upstream, due, running_upstream
 from upstream.answers import Balance, ItemError, RefillState, RefillStatus, State
 from upstream.client import Client
 from upstream.errors import Kind, Rejected
+from upstream.recognition import Recognition
 from wallet.services import top_up
 
 LINK = {"link": "https://example.com/p", "quantity": "1000"}
@@ -72,7 +73,7 @@ def test_the_price_list_is_read_without_a_row_in_doubt(chain: Chain) -> None:
         assert (row.refill, row.cancel, bool(row.dripfeed)) == (
             service.refill, service.cancel, service.dripfeed,
         )  # fmt: skip
-    assert chain.client.services_if_new(lambda _: False) == catalogue
+    assert chain.client.services_if_new(Recognition()) == catalogue
 
 
 def test_the_balance_is_exact(chain: Chain) -> None:

@@ -24,6 +24,7 @@ from upstream.answers import Balance, ItemError, OrderStatus, RefillState, State
 from upstream.client import Client
 from upstream.errors import Kind, Rejected
 from upstream.order_types import ORDER_TYPES, OrderType, Units
+from upstream.recognition import Recognition
 from upstream.simulator import Settings, Simulator, World
 from wallet.services import top_up
 
@@ -166,7 +167,7 @@ def test_the_price_list_names_every_type_with_its_price_and_limits(target: Targe
         assert (row.name, row.type) == (each.name, each.name)
         assert (row.rate, row.min, row.max, row.dripfeed) == (RATE, 1, 50000, True)
         assert (row.refill, row.cancel) == (each.key == "default", each.key == "default")
-    assert target.client.services_if_new(lambda _: False) == catalogue
+    assert target.client.services_if_new(Recognition()) == catalogue
 
 
 @pytest.mark.parametrize("order_type", ORDER_TYPES, ids=lambda each: each.key)

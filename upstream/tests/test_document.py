@@ -19,6 +19,7 @@ from upstream.answers import (
 )
 from upstream.client import Client
 from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected
+from upstream.recognition import Recognition
 from upstream.tests.conftest import KEY, ScriptedServer, reply
 
 SERVICES = """[
@@ -189,38 +190,26 @@ def test_services(server: ScriptedServer, client: Client) -> None:
     assert server.forms() == [{"key": KEY, "action": "services"}]
 
 
-class Memory:
-    """Knows what it was told, and remembers what it was asked about."""
-
-    def __init__(self) -> None:
-        self.known: set[bytes] = set()
-        self.asked: list[bytes] = []
-
-    def __call__(self, content: bytes) -> bool:
-        self.asked.append(content)
-        return content in self.known
-
-
 def test_services_that_are_known_are_not_read(server: ScriptedServer, client: Client) -> None:
-    memory, rows = Memory(), json.loads(SERVICES)
+    rows = json.loads(SERVICES)
     other = json.dumps(rows[::-1], indent=1)
     # The connection ends with the answer, and a client that kept it would meet its end.
     server.answer(*(reply(text, Connection="close") for text in (SERVICES, SERVICES, other, other)))
 
-    assert client.services_if_new(memory) == CATALOGUE
-    body, contents = memory.asked
-    assert body == SERVICES.encode()
+    first = Recognition()
+    assert client.services_if_new(first) == CATALOGUE
+    assert len({first.whole, first.contents, ""}) == 3
 
-    memory.asked, memory.known = [], {body}
-    assert client.services_if_new(memory) is None
-    assert memory.asked == [body]
+    same = Recognition([first.whole])
+    assert client.services_if_new(same) is None
+    assert (same.whole, same.rows, same.contents) == (first.whole, "", "")
 
-    memory.asked, memory.known = [], {body, contents}
-    assert client.services_if_new(memory) is None
-    assert memory.asked == [other.encode(), contents]
+    mirrored = Recognition([first.whole, first.contents])
+    assert client.services_if_new(mirrored) is None
+    assert mirrored.whole != first.whole
+    assert mirrored.contents == first.contents
 
-    memory.known = set()
-    read = client.services_if_new(memory)
+    read = client.services_if_new(Recognition([first.whole]))
     assert read is not None
     assert read.rows == CATALOGUE.rows[::-1]
 
@@ -231,16 +220,19 @@ def test_services_that_are_an_error_are_never_known(server: ScriptedServer, clie
         ("{}", "404 Not Found"), (SERVICES, "429 Slow down"),
     )  # fmt: skip
     server.answer(*(reply(text, status, Connection="close") for text, status in answers))
-    memory = Memory()
     with pytest.raises(Rejected) as caught:
-        client.services_if_new(memory)
+        client.services_if_new(Recognition())
     assert caught.value.kind is Kind.ACCOUNT
     with pytest.raises(OutcomeUnknown):
-        client.services_if_new(memory)
-    memory.known = {SERVICES.encode(), b"{}", parse.contents(parse.listed(json.loads(SERVICES)))}
+        client.services_if_new(Recognition())
+    first, nothing = Recognition(), Recognition()
+    first.knows_body(SERVICES.encode())
+    first.knows_contents(parse.listed(json.loads(SERVICES)))
+    nothing.knows_body(b"{}")
+    known = [first.whole, first.rows, first.contents, nothing.whole]
     for error in (OutcomeUnknown, OutcomeUnknown, Rejected):
         with pytest.raises(error):
-            client.services_if_new(memory)
+            client.services_if_new(Recognition(known))
 
 
 def test_add(server: ScriptedServer, client: Client) -> None:

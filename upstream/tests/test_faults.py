@@ -18,6 +18,7 @@ from cryptography import x509
 
 from upstream.client import Client, Timeouts
 from upstream.errors import Abort, Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
+from upstream.recognition import Recognition
 from upstream.tests.conftest import (
     FAST,
     KEY,
@@ -469,7 +470,7 @@ def test_the_key_is_in_nothing_an_error_can_show(
         "status": lambda: client.status("1"),
         "balance": client.balance,
         "services": client.services,
-        "services if new": lambda: client.services_if_new(lambda _: False),
+        "services if new": lambda: client.services_if_new(Recognition()),
     }
     try:
         calls[action]()

@@ -770,3 +770,20 @@ def test_a_balance_survives_both_ways_of_grouping(amount: Decimal) -> None:
 @given(st.integers(min_value=1, max_value=10**18))
 def test_an_id_of_any_length_stays_exact(number: int) -> None:
     assert parse.placed_id(document(f'{{"order":{number}}}'.encode())) == str(number)
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("1", "1"), ('"17"', "17"), ('"007"', "007"), ("0", ""), ('"0"', ""), ('"00"', ""),
+        ('" 5 "', "5"), ('"a1"', "a1"), ('"\\u00b2"', "\u00b2"), ("1.5", ""), ("true", ""), ("null", ""),
+        ('"' + "9" * 64 + '"', "9" * 64), ('"' + "9" * 65 + '"', ""), ("[1]", ""),
+    ],
+)  # fmt: skip
+def test_the_id_of_a_row_is_read_as_every_id_is(service: str, expected: str) -> None:
+    row = document(f'{{"service":{service}}}'.encode())
+
+    ((found, _, _),) = parse.listed([row])
+
+    assert found == expected == id_of(row["service"])
+    assert type(found) is str
