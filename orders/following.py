@@ -376,13 +376,13 @@ def _may_claim(turn: _Turn, places: int) -> bool:
 @transaction.atomic
 def _claim(provider: Provider, calls: int, now: datetime) -> list[_Batch]:
     due = Poll.objects.free().filter(provider_id=provider.pk, due_at__lte=now)
-    first = due.order_by("due_at", "pk").values("pk")[: calls * MAX_IDS]
+    first = due.order_by("due_at", "pk")[: calls * MAX_IDS]
     # Their rows alone are locked, not the orders: whoever settles one meanwhile waits for this
     # transaction and is not waited for.
-    asked = Order.objects.filter(pk__in=first).annotate(
+    asked = Order.objects.filter(polls.among(first)).annotate(
         since=Coalesce("sent_at", "created_at"), runs=KT("parameters__runs")
     )
-    found = [_Asked._make(row) for row in asked.order_by("pk").values_list(*_Asked._fields)]
+    found = sorted(map(_Asked._make, asked.order_by().values_list(*_Asked._fields)))
     if found:
         times = [(order.pk, moved_on(now, order.since), now) for order in found]
         update_rows(Poll, ["due_at", "asked_at"], times)

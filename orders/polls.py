@@ -8,10 +8,28 @@ parent's row; whoever holds rows and not their orders waits for nothing.
 from collections.abc import Collection
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import BooleanField, F, Func, Q, Subquery
 from django.db.models.expressions import Combinable
 
-from orders.poll_models import Poll
+from orders.poll_models import Poll, PollQuerySet
+
+
+class _Array(Subquery):
+    template = "(ARRAY(%(subquery)s))"
+
+
+def among(polls: PollQuerySet) -> Q:
+    """The rows, of orders or of polls, whose keys are those of these polls.
+
+    As an array they are found, and locked, once, and each is looked up in an index; a subquery
+    would be planned as a join, and among some ten thousand orders that is a read of all of them.
+    """
+    keys = polls.values("pk")
+    if connection.vendor != "postgresql":
+        return Q(pk__in=keys)
+    are_keys = {"template": "%(expressions)s", "arg_joiner": " = ANY "}
+    return Q(Func(F("pk"), _Array(keys), output_field=BooleanField(), **are_keys))
 
 
 def follow(*, order_id: int, provider_id: int, due_at: datetime | Combinable) -> None:
@@ -37,7 +55,7 @@ def look_soon(order_id: int, now: datetime) -> None:
 def put_off(order_ids: Collection[int], until: datetime) -> None:
     """Have these orders asked about at `until`; those that somebody is at are left to them."""
     free = Poll.objects.filter(pk__in=order_ids).free()
-    Poll.objects.filter(pk__in=free.values("pk")).update(due_at=until)
+    Poll.objects.filter(among(free)).update(due_at=until)
 
 
 def forget(order_ids: Collection[int]) -> None:
@@ -51,4 +69,4 @@ def let_go(order_ids: Collection[int]) -> None:
     """Ask no more about these orders, whoever holds them; one that somebody is at is met again."""
     if order_ids:
         free = Poll.objects.filter(pk__in=order_ids).free()
-        Poll.objects.filter(pk__in=free.values("pk")).delete()
+        Poll.objects.filter(among(free)).delete()

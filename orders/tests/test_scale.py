@@ -88,8 +88,10 @@ def test_orders_that_are_due_are_found_in_their_index_alone(
 
     reading = [plan for plan in plans(captured) if "LockRows" in plan]
     assert len(reading) == 1
-    assert "Index Scan using order_to_poll" in reading[0]
+    assert "Index Scan using poll_due" in reading[0]
+    assert "Index Scan using orders_order_pkey" in reading[0]
     assert "Sort" not in reading[0]
+    assert "Seq Scan" not in reading[0]
 
 
 def test_tabs_count_exactly_up_to_a_thousand_and_no_further(
