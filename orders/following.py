@@ -37,10 +37,10 @@ from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.models import Event, Order
 from orders.pacing import (
+    LAST_CALL_LASTS,
     forgive,
     is_paused,
     may_call,
-    moved_on,
     next_poll,
     note_call,
     note_failure,
@@ -375,21 +375,27 @@ def _may_claim(turn: _Turn, places: int) -> bool:
 
 @transaction.atomic
 def _claim(provider: Provider, calls: int, now: datetime) -> list[_Batch]:
+    found = _due(provider, calls * MAX_IDS, now)
+    whens = [next_poll(now, order.since) for order in found]
+    polled = list(zip(found, whens, strict=True))
+    if polled:
+        times = [(order.pk, when or now + LAST_CALL_LASTS, now) for order, when in polled]
+        update_rows(Poll, ["due_at", "asked_at"], times)
+    stuck = frozenset(order.pk for order, when in polled if when is None)
+    orders = [order for order in found if _may_ask(provider, order)]
+    hundreds = (orders[at : at + MAX_IDS] for at in range(0, len(orders), MAX_IDS))
+    return [_Batch(provider, each, stuck) for each in hundreds]
+
+
+def _due(provider: Provider, most: int, now: datetime) -> list[_Asked]:
+    """The orders that are due for longest. Their polls are locked, and they themselves are not:
+    whoever settles one waits for this transaction at most, and this one for nobody."""
     due = Poll.objects.free().filter(provider_id=provider.pk, due_at__lte=now)
-    first = due.order_by("due_at", "pk")[: calls * MAX_IDS]
-    # Their rows alone are locked, not the orders: whoever settles one meanwhile waits for this
-    # transaction and is not waited for.
+    first = due.order_by("due_at", "pk")[:most]
     asked = Order.objects.filter(polls.among(first)).annotate(
         since=Coalesce("sent_at", "created_at"), runs=KT("parameters__runs")
     )
-    found = sorted(map(_Asked._make, asked.order_by().values_list(*_Asked._fields)))
-    if found:
-        times = [(order.pk, moved_on(now, order.since), now) for order in found]
-        update_rows(Poll, ["due_at", "asked_at"], times)
-    orders = [order for order in found if _may_ask(provider, order)]
-    stuck = frozenset(order.pk for order in orders if next_poll(now, order.since) is None)
-    hundreds = (orders[at : at + MAX_IDS] for at in range(0, len(orders), MAX_IDS))
-    return [_Batch(provider, each, stuck) for each in hundreds]
+    return sorted(map(_Asked._make, asked.order_by().values_list(*_Asked._fields)))
 
 
 def _may_ask(provider: Provider, order: _Asked) -> bool:

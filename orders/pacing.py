@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.cache import cache
 
 GIVE_UP_AFTER = timedelta(days=90)
-# How often an old order is asked about, and one that is asked about for the last time until it is.
-_OLD = timedelta(hours=1)
+# How long an order that is asked about for the last time is left alone, should no answer come.
+LAST_CALL_LASTS = timedelta(hours=1)
 FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=10)
 # Calls of one burst: runs are some seconds apart, and what was not called meanwhile is caught up with.
@@ -28,13 +28,8 @@ def next_poll(now: datetime, sent_at: datetime) -> datetime | None:
     if age < timedelta(days=1):
         return now + max(young, timedelta(minutes=10))
     if age < GIVE_UP_AFTER:
-        return now + max(young, _OLD)
+        return now + max(young, timedelta(hours=1))
     return None
-
-
-def moved_on(now: datetime, sent_at: datetime) -> datetime:
-    """Until when an order that is being asked about is left alone, should no answer come."""
-    return next_poll(now, sent_at) or now + _OLD
 
 
 def pause(failures: int) -> timedelta:
