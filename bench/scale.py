@@ -159,9 +159,5 @@ def _claiming(providers: list[Provider]) -> tuple[float, int]:
     seconds = statistics.median(timed(claim) for _ in range(sized(15, 3)))
     with CaptureQueriesContext(connection) as captured:
         claim()
-    reading = [
-        query["sql"].split(" FOR ")[0]
-        for query in captured.captured_queries
-        if query["sql"].startswith("SELECT")
-    ]
-    return seconds, sum(_blocks(sql) for sql in reading)
+    statements = [query["sql"] for query in captured.captured_queries]
+    return seconds, sum(_blocks(sql) for sql in statements if sql.startswith("SELECT"))
