@@ -82,13 +82,12 @@ def fill_orders(
             customer_id, service_id, provider_id, source, client_token, order_type, link,
             parameters, quantity, price_rate, may_lose, charge, refunded, cost, exchange_rate,
             expected_charge, dispatch, attempt_no, waiting_for, upstream_id, status, raw_status,
-            next_poll_at, attention, created_at, sent_at, finished_at
+            attention, created_at, sent_at, finished_at
         )
         SELECT customer, service, provider, 'web', gen_random_uuid(), 'default', link,
             jsonb_build_object('link', link, 'quantity', '1000'), 1000, 2, false, 2,
             CASE status WHEN 'canceled' THEN 2 WHEN 'partial' THEN 1 ELSE 0 END, 1, 1, 1,
             'accepted', 1, '', (n + %(first)s)::text, status, status,
-            CASE WHEN is_open THEN at + interval '{"0 seconds" if is_due else "1 year"}' END,
             '', at, at, CASE WHEN NOT is_open THEN at + interval '1 hour' END
         FROM (
             SELECT n, status, status IN ('pending', 'processing', 'in_progress') AS is_open,
@@ -120,4 +119,12 @@ def fill_orders(
                 "providers": [each.provider_id for each in of],
             },
         )
-        cursor.execute(f"{analyze} orders_order")
+        cursor.execute(
+            f"""
+            INSERT INTO orders_poll (order_id, provider_id, due_at)
+            SELECT id, provider_id, created_at + interval '{"0 seconds" if is_due else "1 year"}'
+            FROM orders_order WHERE id >= %s AND finished_at IS NULL
+            """,
+            [first],
+        )
+        cursor.execute(f"{analyze} orders_order, orders_poll")

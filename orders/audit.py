@@ -50,6 +50,7 @@ SENTENCES = {
     "accepted_without_id": _("it was accepted and has no ID at the provider"),
     "lease_over": _("it is being sent for far too long"),
     "not_followed": _("it runs and is not followed"),
+    "followed_wrongly": _("it is asked about and should not be, or at another provider"),
     "entry_without_order": _("there are entries for an order that does not exist"),
     "placed_after_refund": _("it was placed at the provider after it was refunded"),
 }
@@ -93,6 +94,7 @@ class OrderFacts(NamedTuple):
 
     pk: int
     account_id: int | None
+    provider_id: int
     dispatch: str
     status: str
     quantity: int
@@ -101,7 +103,8 @@ class OrderFacts(NamedTuple):
     refunded: Decimal
     upstream_id: str
     lease_until: datetime | None
-    next_poll_at: datetime | None
+    # Where it is asked about; None when it is not.
+    polled_provider_id: int | None
     since: datetime
     shape: Shape
 
@@ -199,8 +202,11 @@ def _way_faults(order: OrderFacts, now: datetime) -> Iterator[str]:
     ):
         yield "lease_over"
     is_followed = order.dispatch in FOLLOWED and order.status in OPEN
-    if is_followed and order.next_poll_at is None and now - order.since < GIVE_UP_AFTER:
+    is_polled = order.polled_provider_id == order.provider_id
+    if is_followed and not is_polled and now - order.since < GIVE_UP_AFTER:
         yield "not_followed"
+    if order.polled_provider_id is not None and not (is_followed and is_polled):
+        yield "followed_wrongly"
 
 
 def _check_accounts() -> Iterator[Finding]:
@@ -272,9 +278,9 @@ def _orphans() -> Iterator[Finding]:
 
 
 _COLUMNS = (
-    "pk", "customer__account", "dispatch", "status", "quantity", "remains", "charge", "refunded",
-    "upstream_id", "lease_until", "next_poll_at", "sent_at", "created_at", "order_type",
-    "parameters",
+    "pk", "customer__account", "provider_id", "dispatch", "status", "quantity", "remains", "charge",
+    "refunded", "upstream_id", "lease_until", "poll__provider_id", "sent_at", "created_at",
+    "order_type", "parameters",
 )  # fmt: skip
 
 
@@ -285,7 +291,7 @@ def _order_rows() -> Iterator[tuple[int, OrderFacts]]:
 
 def _order_facts(row: Sequence[Any]) -> OrderFacts:
     *plain, sent_at, created_at, order_type, parameters = row
-    dispatch = plain[2]
+    dispatch = plain[3]
     shape = shape_of(dispatch=dispatch, order_type=order_type, parameters=parameters)
     return OrderFacts._make([*plain, sent_at or created_at, shape])
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from orders import polls
 from orders.attention import Attention
 from orders.decisions import FOLLOWED, Decision
 from orders.errors import NotPossible
@@ -108,9 +109,9 @@ def bind_unknown(*, order_id: int, upstream_id: str, reason: str, actor: User) -
     order.dispatch = Dispatch.ACCEPTED
     order.upstream_id = found
     order.sent_at = order.sent_at or now
-    order.next_poll_at = now
     order.attention = ""
-    order.save(update_fields=["dispatch", "upstream_id", "sent_at", "next_poll_at", "attention"])
+    order.save(update_fields=["dispatch", "upstream_id", "sent_at", "attention"])
+    polls.follow(order_id=order.pk, provider_id=order.provider_id, due_at=now)
     _attempts(order).update(
         outcome=Outcome.ACCEPTED, upstream_id=found, reason=note, finished_at=now
     )

@@ -30,12 +30,14 @@ from django.utils.translation import gettext as _
 
 from catalog.bulk import update_rows
 from catalog.models import Provider
+from orders import polls
 from orders.attention import PASSING, Attention
 from orders.decisions import FOLLOWED, Decision, decide, is_news, shape_of
 from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.models import Event, Order
 from orders.pacing import (
+    LAST_CALL_LASTS,
     forgive,
     is_paused,
     may_call,
@@ -44,6 +46,7 @@ from orders.pacing import (
     note_failure,
     share,
 )
+from orders.poll_models import Poll
 from orders.settlement import apply_status, close_cancels, facts_of
 from orders.states import FINAL, OPEN, Status
 from orders.timeline import Code
@@ -71,7 +74,7 @@ _NEEDED = [
     "remains", "attention",
 ]  # fmt: skip
 _TOLD = ["status", "raw_status", "start_count", "remains", "upstream_charge", "attention"]
-_ENDED = [*_TOLD, "finished_at", "next_poll_at"]
+_ENDED = [*_TOLD, "finished_at"]
 
 Answers: TypeAlias = Mapping[str, OrderStatus | ItemError]
 
@@ -106,6 +109,7 @@ class _Asked(NamedTuple):
     """An order as it was claimed, as far as an answer is compared with it."""
 
     pk: int
+    provider_id: int
     upstream_id: str
     dispatch: str
     order_type: str
@@ -357,7 +361,7 @@ class _Run:
         with self._lock:
             unasked = [order.pk for each in (batch, *turn.claimed) for order in each.orders]
             turn.claimed.clear()
-        Order.objects.filter(pk__in=unasked, status__in=OPEN).update(next_poll_at=until)
+        polls.put_off(unasked, until)
 
 
 def _may_claim(turn: _Turn, places: int) -> bool:
@@ -371,18 +375,32 @@ def _may_claim(turn: _Turn, places: int) -> bool:
 
 @transaction.atomic
 def _claim(provider: Provider, calls: int, now: datetime) -> list[_Batch]:
-    due = Order.objects.filter(
-        provider_id=provider.pk, next_poll_at__lte=now, dispatch__in=FOLLOWED
-    ).select_for_update(skip_locked=True, no_key=True)
-    asked = due.annotate(since=Coalesce("sent_at", "created_at"), runs=KT("parameters__runs"))
-    rows = asked.order_by("next_poll_at", "pk").values_list(*_Asked._fields)[: calls * MAX_IDS]
-    orders = [_Asked._make(row) for row in rows]
-    times = [(order.pk, next_poll(now, order.since), now) for order in orders]
-    if times:
-        update_rows(Order, ["next_poll_at", "polled_at"], times)
-    stuck = frozenset(pk for pk, when, _now in times if when is None)
+    found = _due(provider, calls * MAX_IDS, now)
+    whens = [next_poll(now, order.since) for order in found]
+    polled = list(zip(found, whens, strict=True))
+    if polled:
+        times = [(order.pk, when or now + LAST_CALL_LASTS, now) for order, when in polled]
+        update_rows(Poll, ["due_at", "asked_at"], times)
+    stuck = frozenset(order.pk for order, when in polled if when is None)
+    orders = [order for order in found if _may_ask(provider, order)]
     hundreds = (orders[at : at + MAX_IDS] for at in range(0, len(orders), MAX_IDS))
     return [_Batch(provider, each, stuck) for each in hundreds]
+
+
+def _due(provider: Provider, most: int, now: datetime) -> list[_Asked]:
+    """The orders that are due for longest. Their polls are locked, and they themselves are not:
+    whoever settles one waits for this transaction at most, and this one for nobody."""
+    due = Poll.objects.free().filter(provider_id=provider.pk, due_at__lte=now)
+    first = due.order_by("due_at", "pk")[:most]
+    asked = Order.objects.filter(polls.among(first)).annotate(
+        since=Coalesce("sent_at", "created_at"), runs=KT("parameters__runs")
+    )
+    return sorted(map(_Asked._make, asked.order_by().values_list(*_Asked._fields)))
+
+
+def _may_ask(provider: Provider, order: _Asked) -> bool:
+    """A row that is wrong (the audit tells) must not bring one order the status of another."""
+    return order.dispatch in FOLLOWED and order.provider_id == provider.pk
 
 
 def _believed(batch: _Batch, result: Answers | UpstreamError) -> Answers | UpstreamError:
@@ -413,7 +431,7 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
     changed = sum(apply_status(pk, answer, now=now) for pk, answer in (*alone, *owing))
     changed += _write(news, now)
     _flag([order for order in missing if _is_overdue(order, now)], Attention.STATUS_MISSING, now)
-    _flag(stuck, Attention.STUCK, now)
+    _give_up(stuck, now)
     asked = sum(len(batch.orders) for batch, _answers in answered)
     return PollReport(calls=len(answered), asked=asked, changed=changed, missing=len(missing))
 
@@ -474,7 +492,9 @@ def _write(news: Sequence[_News], now: datetime) -> int:
         [event for each in news if each.order.pk in written for event in _events(each, now)]
     )
     if ended:
-        close_cancels([row[0] for row in ended if row[0] in written], now=now)
+        over = [row[0] for row in ended if row[0] in written]
+        polls.forget(over)
+        close_cancels(over, now=now)
         was_open = {each.order.pk for each in news if each.order.status not in FINAL}
         tell_ended([row[0] for row in ended if row[0] in written & was_open])
     return len(written)
@@ -484,7 +504,7 @@ def _row(news: _News, now: datetime) -> list[Any]:
     decision = news.decision
     values = [getattr(decision, name) for name in _TOLD]
     if decision.is_final:
-        values += [now, None]
+        values.append(now)
     return [news.order.pk, news.order.status, *values]
 
 
@@ -496,6 +516,12 @@ def _events(news: _News, now: datetime) -> Iterator[Event]:
     if decision.attention not in ("", order.attention):
         values = {"status": decision.raw_status, "attention": str(decision.attention)}
         yield Event(order=order, at=now, code=Code.ODD_ANSWER, values=values)
+
+
+def _give_up(orders: Sequence[_Asked], now: datetime) -> None:
+    """They were asked about for the last time: only now, as a call that failed is no last time."""
+    _flag(orders, Attention.STUCK, now)
+    polls.let_go([order.pk for order in orders])
 
 
 def _flag(orders: Sequence[_Asked], attention: Attention, now: datetime) -> None:

@@ -27,7 +27,7 @@ from django.utils import timezone
 
 from accounts import trace
 from catalog.models import Provider, Service
-from orders import claims, gates, statements, turns, verdicts
+from orders import claims, gates, polls, statements, turns, verdicts
 from orders.claims import AlreadyOut, Claim, ClaimLost
 from orders.letters import tell_ended
 from orders.models import Attempt, Order
@@ -272,10 +272,10 @@ def accept_by_rows(claimed: Claim, verdict: Verdict) -> bool:
         waiting_for="",
         attention="",
         upstream_id=verdict.upstream_id,
-        next_poll_at=Now() + FIRST_POLL,
     )
     if not accepted:
         return False
+    _follow(claimed.order_id, claimed.provider.pk)
     Attempt.objects.filter(pk=claimed.attempt_id).update(
         outcome=Outcome.ACCEPTED,
         upstream_id=verdict.upstream_id,
@@ -353,8 +353,7 @@ def _move(order: Order, verdict: Verdict) -> None:
     changed = ["dispatch", "lease_until", "waiting_for", "attention"]
     if verdict.dispatch == Dispatch.ACCEPTED:
         order.upstream_id = verdict.upstream_id
-        order.next_poll_at = Now() + FIRST_POLL
-        changed += ["upstream_id", "next_poll_at"]
+        changed.append("upstream_id")
     elif verdict.dispatch == Dispatch.REJECTED:
         order.status = Status.CANCELED
         order.finished_at = timezone.now()
@@ -364,6 +363,12 @@ def _move(order: Order, verdict: Verdict) -> None:
         order.sent_at = None
         changed += ["not_before", "sent_at"]
     order.save(update_fields=changed)
+    if verdict.dispatch == Dispatch.ACCEPTED:
+        _follow(order.pk, order.provider_id)
+
+
+def _follow(order_id: int, provider_id: int) -> None:
+    polls.follow(order_id=order_id, provider_id=provider_id, due_at=Now() + FIRST_POLL)
 
 
 _UNDECIDED = {Outcome.CLAIMED, Outcome.SENDING, Outcome.UNKNOWN}

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.encryption import EncryptedTextField
 from catalog.models import Provider, Service
+from orders.poll_models import Poll  # noqa: F401 - Django looks for models here
 from orders.run_models import BulkRow, BulkRun  # noqa: F401 - Django looks for models here
 from orders.states import (
     FINAL,
@@ -111,8 +112,6 @@ class Order(models.Model):
     raw_status = models.CharField(_("provider's status"), max_length=60, blank=True)
     start_count = models.BigIntegerField(_("start count"), null=True, blank=True)
     remains = models.BigIntegerField(_("remains"), null=True, blank=True)
-    next_poll_at = models.DateTimeField(null=True, blank=True, editable=False)
-    polled_at = models.DateTimeField(_("checked"), null=True, blank=True, editable=False)
     # Why staff should look at it; empty when nothing is wrong.
     attention = models.CharField(_("needs attention"), max_length=40, blank=True)
 
@@ -149,11 +148,6 @@ class Order(models.Model):
             ),
             models.Index(
                 fields=["lease_until"], condition=Q(dispatch__in=LEASED), name="order_leased"
-            ),
-            models.Index(
-                fields=["provider", "next_poll_at", "id"],
-                condition=Q(next_poll_at__isnull=False),
-                name="order_to_poll",
             ),
             models.Index(
                 fields=["-id"], condition=~Q(attention=""), name="order_needing_attention"

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.cache import cache
 
 GIVE_UP_AFTER = timedelta(days=90)
+# How long an order that is asked about for the last time is left alone, should no answer come.
+LAST_CALL_LASTS = timedelta(hours=1)
 FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(minutes=10)
 # Calls of one burst: runs are some seconds apart, and what was not called meanwhile is caught up with.

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from catalog.models import Provider
-from orders import canary, matching, scans, sights
+from orders import canary, matching, polls, scans, sights
 from orders.errors import NotPossible
 from orders.letters import tell_ended
 from orders.matching import Finding, Lost, Reason, Result, Sight, Span, Verdict, Witness
@@ -424,9 +424,9 @@ def _adopt(attempt_id: int, upstream_id: str) -> bool:
     order.dispatch = Dispatch.ACCEPTED
     order.upstream_id = upstream_id
     order.sent_at = order.sent_at or attempt.sending_at
-    order.next_poll_at = now
     order.attention = ""
-    order.save(update_fields=["dispatch", "upstream_id", "sent_at", "next_poll_at", "attention"])
+    order.save(update_fields=["dispatch", "upstream_id", "sent_at", "attention"])
+    polls.follow(order_id=order.pk, provider_id=order.provider_id, due_at=now)
     attempt.outcome = Outcome.ACCEPTED
     attempt.upstream_id = upstream_id
     attempt.reason = sights.FOUND_BY_SCAN

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from catalog.models import Provider
+from orders import polls
 from orders.decisions import FOLLOWED
 from orders.errors import NotPossible
 from orders.models import Order, Request
@@ -245,7 +246,7 @@ def _look_soon(request: Request, now: datetime) -> None:
     """A cancel shows in the order's status; if that is final already, the request is answered."""
     if request.kind != Request.Kind.CANCEL:
         return
-    Order.objects.filter(pk=request.order_id, next_poll_at__gt=now).update(next_poll_at=now)
+    polls.look_soon(request.order_id, now)
     if Order.objects.filter(pk=request.order_id, status__in=FINAL).exists():
         close_cancels([request.order_id], now=now)
 

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
+from orders import polls
 from orders.decisions import (
     FOLLOWED,
     Decision,
@@ -162,13 +163,14 @@ def _write(
     order.attention = decision.attention
     if decision.is_final:
         order.finished_at = order.finished_at or now
-        order.next_poll_at = None
     order.save(
         update_fields=[
             "status", "raw_status", "start_count", "remains", "upstream_charge", "attention",
-            "finished_at", "next_poll_at",
+            "finished_at",
         ]
     )  # fmt: skip
+    if decision.is_final:
+        polls.forget([order.pk])
     _tell(order, decision, was)
     if decision.is_final and was.status not in FINAL:
         close_cancels([order.pk], now=now)
@@ -187,10 +189,8 @@ def _tell(order: Order, decision: Decision, was: _Before) -> None:
 
 def _wake_parent(order: Order, now: datetime) -> None:
     """A container may be waiting for this part: have it looked at soon."""
-    if order.parent_id is None:
-        return
-    waiting = Order.objects.filter(pk=order.parent_id, next_poll_at__gt=now)
-    waiting.update(next_poll_at=now)
+    if order.parent_id is not None:
+        polls.look_soon(order.parent_id, now)
 
 
 def _learn_quantity(order: Order, answer: OrderStatus) -> bool:
@@ -248,7 +248,7 @@ def _adopt(parent: Order, upstream_id: str, facts: Facts, now: datetime) -> Orde
         dispatch=Dispatch.CHILD,
         upstream_id=upstream_id,
         sent_at=now,
-        next_poll_at=now,
     )
+    polls.follow(order_id=child.pk, provider_id=child.provider_id, due_at=now)
     record(parent, Code.CHILD, part=child.pk)
     return child

@@ -1,7 +1,7 @@
 """What every order or every message passes, written by hand because it is passed so often.
 
-The mark and the acceptance are one statement each, and so one round trip. Only PostgreSQL knows statements that change three tables; on SQLite, where a round trip costs
-nothing, `claims.mark_by_rows` and `fulfilment.accept_by_rows` do the same. Each statement is a
+The mark and the acceptance are one statement each, and so one round trip. Only PostgreSQL knows
+statements that change several tables; on SQLite, where a round trip costs nothing, `claims.mark_by_rows` and `fulfilment.accept_by_rows` do the same. Each statement is a
 transaction of its own: when its function returns, it is committed.
 """
 
@@ -38,10 +38,14 @@ WITH mine AS (
         lease_until = NULL,
         waiting_for = '',
         attention = '',
-        upstream_id = %(upstream)s,
-        next_poll_at = STATEMENT_TIMESTAMP() + %(first_poll)s
+        upstream_id = %(upstream)s
     WHERE id = %(order)s AND dispatch = 'sending' AND attempt_no = %(number)s
-    RETURNING id
+    RETURNING id, provider_id
+), followed AS (
+    INSERT INTO orders_poll (order_id, provider_id, due_at)
+    SELECT id, provider_id, STATEMENT_TIMESTAMP() + %(first_poll)s FROM mine
+    ON CONFLICT (order_id) DO UPDATE
+    SET provider_id = EXCLUDED.provider_id, due_at = EXCLUDED.due_at
 ), tried AS (
     UPDATE orders_attempt
     SET outcome = 'accepted',

@@ -24,6 +24,7 @@ from orders import following
 from orders.fulfilment import forward, sweep
 from orders.gates import resume
 from orders.models import Attempt, Order
+from orders.poll_models import Poll
 from orders.tests.worlds import FOLLOWERS, make_due, order_of
 from orders.wakeups import broker
 from panel.periodic import WORK, run_periodic_job
@@ -104,7 +105,7 @@ def go_wrong_everywhere(simulator: Simulator, provider: Provider, customer: User
     forward(accepted.pk)
     for kind, options in FAULTS[:8]:
         simulator.world.break_with("*", kind, times=None, **options)
-        Order.objects.filter(pk=accepted.pk).update(next_poll_at=accepted.created_at)
+        Poll.objects.filter(order=accepted).update(due_at=accepted.created_at)
         following.poll_due()
         simulator.world.heal()
     sweep()

@@ -1,5 +1,6 @@
 """Orders in the admin: everything can be looked at, and changed only by the desk's own verbs."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -25,6 +26,7 @@ from orders.admin.search import AttentionFilter, matching
 from orders.admin.sections import order_sections
 from orders.admin.texts import ATTENTION, DISPATCH_COLOURS, STATUS_COLOURS
 from orders.models import Order
+from orders.poll_models import Poll
 
 
 @admin.register(Order)
@@ -81,7 +83,7 @@ class OrderAdmin(BulkActions, SectionsAdmin, OrderDialogs):
             _("At the provider"),
             {
                 "fields": (
-                    ("upstream_id", "raw_status"), ("polled_at", "attempt_no"),
+                    ("upstream_id", "raw_status"), ("asked_column", "attempt_no"),
                     ("not_before", "waiting_for"),
                 )
             },
@@ -97,7 +99,7 @@ class OrderAdmin(BulkActions, SectionsAdmin, OrderDialogs):
     )  # fmt: skip
     readonly_fields = (
         "attention_column", "charge_column", "refunded_column", "left_column", "cost_column",
-        "price_column", "exchange_column", "expected_column", "upstream_column",
+        "price_column", "exchange_column", "expected_column", "upstream_column", "asked_column",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
@@ -125,6 +127,11 @@ class OrderAdmin(BulkActions, SectionsAdmin, OrderDialogs):
     @column(_("needs attention"))
     def attention_column(self, order: Order) -> Any:
         return ATTENTION.get(order.attention, order.attention) or "–"
+
+    @column(_("checked"))
+    def asked_column(self, order: Order) -> datetime | None:
+        """When its provider was last asked about it; nothing once it has ended."""
+        return Poll.objects.filter(pk=order.pk).values_list("asked_at", flat=True).first()
 
     @column(_("service"))
     def service_column(self, order: Order) -> Any:

@@ -13,11 +13,12 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from catalog.models import Service
-from orders import audit, desk
+from catalog.models import Provider, Service
+from orders import audit, desk, polls
 from orders.audit import Finding, Posted, account_fault, check
 from orders.models import Order
 from orders.money import lock_order, refund_order
+from orders.poll_models import Poll
 from orders.settlement import apply_status
 from orders.states import Dispatch, Status
 from orders.tests.test_settle_apply import make_order
@@ -121,6 +122,12 @@ def set_fields(order: Order, **fields: Any) -> None:
     Order.objects.filter(pk=order.pk).update(**fields)
 
 
+def asked_elsewhere(order: Order) -> None:
+    """Its provider's ID means another order there."""
+    other = Provider.objects.create(name="Other", url="https://other.example/", api_key="k")
+    Poll.objects.filter(order=order).update(provider=other)
+
+
 def paid_back(amount: str, **ending: Any) -> Callable[[Order], None]:
     def harm(order: Order) -> None:
         refund(order, amount)
@@ -141,7 +148,11 @@ FAULTS: list[tuple[Callable[[Order], None], str]] = [
     (lambda order: end(order, status=Status.PARTIAL, remains=500), "partial_refund_differs"),
     (paid_back("1.1", status=Status.PARTIAL, remains=500), "partial_refund_differs"),
     (paid_back("1", status=Status.PARTIAL, remains=None), "partial_refund_differs"),
-    (changed(next_poll_at=None), "not_followed"),
+    (lambda order: polls.forget([order.pk]), "not_followed"),
+    (asked_elsewhere, "not_followed"),
+    (asked_elsewhere, "followed_wrongly"),
+    (lambda order: end(order, status=Status.COMPLETED), "followed_wrongly"),
+    (changed(dispatch=Dispatch.UNKNOWN, upstream_id=""), "followed_wrongly"),
     (changed(dispatch=Dispatch.SENDING, lease_until=LATE), "lease_over"),
     (changed(dispatch=Dispatch.CHILD), "part_charged"),
 ]
@@ -183,10 +194,16 @@ def test_entries_of_an_order_that_does_not_exist_are_found(order: Order) -> None
     assert codes() == ["entry_without_order"]
 
 
-def test_a_lease_that_has_just_run_out_is_no_finding(order: Order) -> None:
-    Order.objects.update(
-        dispatch=Dispatch.SENDING, lease_until=timezone.now() - timedelta(minutes=4)
-    )
+def test_a_lease_that_has_just_run_out_is_no_finding(customer: User, service: Service) -> None:
+    lease_until = timezone.now() - timedelta(minutes=4)
+    make_order(customer, service, dispatch=Dispatch.SENDING, lease_until=lease_until)
+    assert codes() == []
+
+
+def test_an_order_that_is_asked_about_no_more_after_90_days_is_no_finding(order: Order) -> None:
+    polls.forget([order.pk])
+    assert codes() == ["not_followed"]
+    Order.objects.update(sent_at=timezone.now() - timedelta(days=91))
     assert codes() == []
 
 

@@ -24,8 +24,17 @@ from orders.errors import NotPossible
 from orders.following import PollReport, check_now, poll_due
 from orders.models import Order
 from orders.pacing import after_call, may_call, next_poll, note_call, pause, share
+from orders.poll_models import Poll
 from orders.states import Dispatch, Status
-from orders.tests.upstream_world import Upstream, balance, due, running_upstream
+from orders.tests.upstream_world import (
+    Upstream,
+    balance,
+    due,
+    due_at,
+    end,
+    move_to,
+    running_upstream,
+)
 from orders.timeline import Code
 from upstream.client import Client
 
@@ -131,7 +140,6 @@ def test_a_batch_in_which_nothing_changed_costs_two_queries(
     due(*orders)
     poll_due()
     due(*orders)
-    Order.objects.update(polled_at=None)
     with CaptureQueriesContext(connection) as captured:
         report = poll_due()
     assert (report.calls, report.asked, report.changed) == (1, 99, 0)
@@ -152,11 +160,11 @@ def test_a_batch_writes_what_changed_in_a_statement_per_kind(
     with CaptureQueriesContext(connection) as captured:
         report = poll_due()
     assert report.changed == 99
-    # Claim 2, what differs 1, running 1, ended 1, timeline 1, cancel requests 1, mails 2; providers
-    # and rules 2.
-    assert len(queries(captured)) == 11
+    # Claim 2, what differs 1, running 1, ended 1, followed no longer 1, timeline 1, cancel requests 1,
+    # mails 2; providers and rules 2.
+    assert len(queries(captured)) == 12
     assert Order.objects.filter(status=Status.COMPLETED).count() == 50
-    assert Order.objects.filter(status=Status.COMPLETED, next_poll_at=None).count() == 50
+    assert Order.objects.filter(status=Status.COMPLETED, poll=None).count() == 50
     assert Order.objects.filter(status=Status.IN_PROGRESS, finished_at=None).count() == 49
     assert errors() == []
 
@@ -197,7 +205,7 @@ def test_calls_go_on_while_the_database_is_busy_and_claims_stay_a_few_ahead(
         while not at_first and received["status"] < 4 and time.monotonic() < deadline:
             time.sleep(0.005)
         at_first.append(received["status"])
-        claimed.append(Order.objects.filter(polled_at__isnull=False).count())
+        claimed.append(Poll.objects.filter(asked_at__isnull=False).count())
         return honest(answered, now)
 
     monkeypatch.setattr(following, "_apply", slow)
@@ -220,8 +228,7 @@ def test_providers_take_turns(upstream: Upstream, customer: User) -> None:
     other = Provider.objects.create(
         name="Second", url=upstream.simulator.url, api_key=upstream.provider.api_key
     )
-    order = upstream.accept(customer)
-    Order.objects.filter(pk=order.pk).update(provider=other)
+    move_to(upstream.accept(customer), other)
     report = poll_due(limit_calls=2)
     assert (report.calls, report.asked) == (2, 2)
 
@@ -236,9 +243,9 @@ def test_a_provider_with_much_to_ask_about_leaves_places_to_others(
     first = upstream.accept(customer, quantity="10")
     orders = [first, *copies(upstream, first, 101)]
     for order in orders[:101]:
-        Order.objects.filter(pk=order.pk).update(provider=busy)
+        move_to(order, busy)
     assert (poll_due(limit_calls=2).asked, share(2, 2), share(16, 3), share(4, 9)) == (101, 1, 6, 1)
-    assert not Order.objects.filter(provider=upstream.provider, polled_at=None).exists()
+    assert not Poll.objects.filter(provider=upstream.provider, asked_at=None).exists()
 
 
 def test_a_provider_is_called_within_its_budget(upstream: Upstream, customer: User) -> None:
@@ -250,9 +257,9 @@ def test_a_provider_is_called_within_its_budget(upstream: Upstream, customer: Us
         calls.append(poll_due().calls)
     # Ten seconds' worth at once, and then no more before a tenth of a minute is over.
     assert calls == [1, 1, 0, 0]
-    order.refresh_from_db()
-    assert order.next_poll_at is not None
-    assert order.next_poll_at <= timezone.now(), "what has to wait stays due"
+    when = due_at(order)
+    assert when is not None
+    assert when <= timezone.now(), "what has to wait stays due"
     cache.clear()  # the minute is over
     assert poll_due().asked == 1
 
@@ -285,10 +292,9 @@ def test_an_order_that_was_asked_about_is_not_due_again(upstream: Upstream, cust
     order = upstream.accept(customer)
     assert poll_due().asked == 1
     assert poll_due().asked == 0
-    order.refresh_from_db()
-    assert order.next_poll_at is not None
-    assert timedelta(seconds=100) < order.next_poll_at - timezone.now() < timedelta(seconds=121)
-    assert order.polled_at is not None
+    poll = Poll.objects.get(order=order)
+    assert timedelta(seconds=100) < poll.due_at - timezone.now() < timedelta(seconds=121)
+    assert poll.asked_at is not None
 
 
 @pytest.mark.parametrize("kind", ["lost_before", "http_502", "html_page", "cut_json", "rate_limit"])
@@ -313,7 +319,7 @@ def test_a_provider_that_is_away_does_not_keep_others_from_being_asked(
     upstream: Upstream, customer: User, provider: Provider
 ) -> None:
     away, here = upstream.accept(customer), upstream.accept(customer)
-    Order.objects.filter(pk=away.pk).update(provider=provider)
+    move_to(away, provider)
     upstream.world.advance(11)
     report = poll_due()
     assert (report.failed, report.asked) == (1, 1)
@@ -339,7 +345,7 @@ def test_an_id_the_provider_does_not_know_changes_no_money(
     known.refresh_from_db()
     assert known.status == Status.COMPLETED
     assert (lost.status, lost.attention) == (Status.PENDING, Attention.STATUS_MISSING)
-    assert lost.next_poll_at is not None
+    assert due_at(lost) is not None
     assert lost.events.filter(code=Code.ODD_ANSWER).count() == 1
     assert balance(customer) == 6
 
@@ -381,7 +387,7 @@ def test_an_order_that_never_ends_is_given_to_staff_after_90_days(
     Order.objects.filter(pk=order.pk).update(sent_at=long_ago)
     poll_due()
     order.refresh_from_db()
-    assert (order.attention, order.next_poll_at) == (Attention.STUCK, None)
+    assert (order.attention, due_at(order)) == (Attention.STUCK, None)
     assert errors() == []
     assert poll_due().calls == 0
 
@@ -417,16 +423,14 @@ def test_an_order_that_moved_while_it_was_asked_about_is_left_alone(
 
     def act_while_waiting(*args: Any, **kwargs: Any) -> Any:
         assert moved.wait(30)
-        Order.objects.filter(pk=order.pk).update(
-            status=Status.COMPLETED, finished_at=timezone.now(), next_poll_at=None
-        )
+        end(order)
         settled.set()
         return real_wait(*args, **kwargs)
 
     monkeypatch.setattr(following, "wait", act_while_waiting)
     assert poll_due().changed == 0
     order.refresh_from_db()
-    assert (order.status, order.next_poll_at) == (Status.COMPLETED, None)
+    assert (order.status, due_at(order)) == (Status.COMPLETED, None)
 
 
 def test_a_drip_feed_is_followed_with_its_parts(upstream: Upstream, customer: User) -> None:

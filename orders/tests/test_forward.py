@@ -17,6 +17,7 @@ from orders.fulfilment import HeldTransaction, forward, run_due, sweep, work
 from orders.models import Attempt, Gate, Order
 from orders.services import place_order
 from orders.states import Dispatch, Outcome, Status
+from orders.tests.upstream_world import due_at
 from orders.tests.worlds import (
     FOLLOWERS,
     KEY,
@@ -62,7 +63,7 @@ def test_an_order_is_placed_once_with_its_parameters(
 
     order.refresh_from_db()
     assert order.dispatch == Dispatch.ACCEPTED
-    assert order.next_poll_at is not None
+    assert due_at(order) is not None
     assert order.sent_at is not None
     assert codes(order) == [Code.PLACED, Code.SENDING, Code.ACCEPTED]
     attempt = last_attempt(order)

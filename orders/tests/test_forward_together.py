@@ -15,6 +15,7 @@ from orders import claims, fulfilment, gates, statements, turns
 from orders.claims import claim_many, mark, mark_by_rows
 from orders.fulfilment import forward_next, run_due, work
 from orders.models import Attempt, Event, Gate, Order
+from orders.poll_models import Poll
 from orders.states import Dispatch, Outcome
 from orders.tests.races import at_once
 from orders.tests.worlds import assert_sound, order_of
@@ -60,8 +61,8 @@ def test_an_order_costs_few_statements_on_its_way(
         order_of(customer, sold)
     sent = counted(lambda: forward_next(sold.provider_id))
 
-    # Mark and acceptance: each one statement, or three in a transaction.
-    assert len(sent) == OF_A_CLAIM + (2 if is_postgresql else 2 * 5)
+    # Mark and acceptance: each one statement, or three and four in a transaction.
+    assert len(sent) == OF_A_CLAIM + (2 if is_postgresql else 5 + 6)
     assert not [each for each in sent if "catalog_errorrule" in each and "orders_gate" not in each]
 
     ErrorRule.objects.create(provider=sold.provider, text="x", kind="request")
@@ -130,7 +131,7 @@ def test_a_queue_that_another_transaction_holds_is_not_waited_for(
 
 
 def rows_of(order: Order) -> list[Any]:
-    """What an order, its attempt and its timeline hold, without numbers and moments."""
+    """What an order, its attempt, timeline and poll hold, without numbers and moments."""
     moments = {"id", "order_id", "client_token", "link", "parameters", "created_at", "not_before"}
     moments |= {"claimed_at", "at", "upstream_id", "answer"}
     found: list[Any] = []
@@ -138,6 +139,7 @@ def rows_of(order: Order) -> list[Any]:
         Order.objects.filter(pk=order.pk),
         Attempt.objects.filter(order=order),
         Event.objects.filter(order=order).order_by("pk"),
+        Poll.objects.filter(order=order),
     ):
         for row in rows.values():
             kept = {name: value for name, value in row.items() if name not in moments}
@@ -165,10 +167,8 @@ def test_one_statement_writes_what_several_would(customer: User, sold: Service) 
     assert rows_of(by_rows) == rows_of(at_once_)
     accepted = Attempt.objects.get(order=at_once_)
     assert (accepted.upstream_id, accepted.answer) == ("2", '{"order": "it\'s %s"}')
-    gap = Order.objects.get(pk=at_once_.pk).next_poll_at
-    assert gap is not None
     assert accepted.finished_at is not None
-    assert gap - accepted.finished_at == fulfilment.FIRST_POLL
+    assert Poll.objects.get(order=at_once_).due_at - accepted.finished_at == fulfilment.FIRST_POLL
 
 
 @pytest.mark.postgres

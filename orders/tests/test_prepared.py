@@ -50,7 +50,7 @@ def orders(customer: User, service: Service, count: int) -> list[Order]:
             upstream_charge=None if number else Decimal("0.5"),
             dispatch=Dispatch.CLAIMED,
             lease_until=datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=EAST),
-            next_poll_at=None if number == 1 else datetime(2030, 1, 1, tzinfo=UTC),
+            sent_at=None if number == 1 else datetime(2030, 1, 1, tzinfo=UTC),
             remains=-number,
             created_at=datetime(2024, 10, 27, 1, 30, number, tzinfo=EAST),
         )

@@ -26,6 +26,7 @@ from orders.tests.lost_orders import (
     status_calls,
     true_id,
 )
+from orders.tests.upstream_world import due_at
 from orders.tests.worlds import assert_sound, balance_of
 from upstream.simulator import Simulator
 
@@ -67,7 +68,7 @@ def test_ten_lost_after_and_ten_lost_before_are_all_found_out_and_none_wrongly(
         else:
             assert order.dispatch == Dispatch.ACCEPTED
             assert order.upstream_id == truth
-            assert order.next_poll_at is not None
+            assert due_at(order) is not None
             assert order.attention == ""
     assert_sound(busy)
     scan = Scan.objects.get()

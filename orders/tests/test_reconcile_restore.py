@@ -15,8 +15,10 @@ from orders import gates, restore
 from orders.errors import NotPossible
 from orders.fulfilment import forward, run_due, sweep
 from orders.models import Attempt, BackupMark, Event, Gate, Order
+from orders.poll_models import Poll
 from orders.states import Dispatch, Outcome
 from orders.tests.lost_orders import allow_search, history, look, pass_time, true_id
+from orders.tests.test_settle_apply import make_order
 from orders.tests.worlds import assert_sound, make_due, order_of
 from upstream.simulator import Simulator
 
@@ -153,6 +155,19 @@ def test_an_order_marked_as_sending_in_the_backup_is_held_by_the_same_attempt(
     assert order.dispatch == Dispatch.UNKNOWN
     assert (attempt.outcome, attempt.reason) == (Outcome.UNKNOWN, restore.REASON)
     assert attempt.search.is_restored
+
+
+def test_what_is_at_its_provider_is_followed_on_and_what_is_held_is_not(
+    customer: User, service: Service
+) -> None:
+    order_of(customer, service)
+    followed = make_order(customer, service)
+    before = list(Poll.objects.values())
+
+    assert restore.after_restore().orders == 1
+
+    assert [poll["order_id"] for poll in before] == [followed.pk]
+    assert list(Poll.objects.values()) == before
 
 
 def test_running_the_command_twice_holds_nothing_more(customer: User, service: Service) -> None:

@@ -15,6 +15,7 @@ from orders.audit import check
 from orders.errors import NotPossible
 from orders.following import check_now, poll_due
 from orders.models import Order, Request
+from orders.poll_models import Poll
 from orders.refills import refill_refusal
 from orders.requests import (
     cancel_order,
@@ -23,7 +24,7 @@ from orders.requests import (
     send_due,
 )
 from orders.states import Dispatch, RequestState, Status
-from orders.tests.upstream_world import Upstream, balance, due, running_upstream
+from orders.tests.upstream_world import Upstream, balance, due, end, running_upstream
 from orders.timeline import Code
 from upstream.client import Client
 from upstream.errors import Abort
@@ -359,14 +360,13 @@ def test_an_accepted_cancel_brings_money_only_with_the_status(
 ) -> None:
     order = upstream.accept(customer)
     check_now(order.pk)
-    Order.objects.update(next_poll_at=timezone.now() + HOUR)
+    Poll.objects.update(due_at=timezone.now() + HOUR)
     request = cancel_order(order_id=order.pk, actor=customer)
     assert send_due() == 1
     assert state(request) == RequestState.ACCEPTED
     order.refresh_from_db()
     assert (order.status, balance(customer)) == (Status.PENDING, Decimal(8))
-    assert order.next_poll_at is not None
-    assert order.next_poll_at <= timezone.now(), "asked about soon"
+    assert Poll.objects.get(order=order).due_at <= timezone.now(), "asked about soon"
     upstream.world.advance(1.1)
     assert poll_due().changed == 1
     order.refresh_from_db()
@@ -422,9 +422,7 @@ def test_a_cancel_queued_for_an_order_that_ended_is_not_sent(
     upstream: Upstream, running: Order, customer: User
 ) -> None:
     request = cancel_order(order_id=running.pk, actor=customer)
-    Order.objects.filter(pk=running.pk).update(
-        status=Status.COMPLETED, finished_at=timezone.now(), next_poll_at=None
-    )
+    end(running)
     assert send_due() == 0
     assert state(request) == RequestState.REJECTED
     assert upstream.world.counts.received["cancel"] == 0

@@ -23,7 +23,7 @@ from orders.run_models import BulkRow, BulkRun
 from orders.states import Dispatch, Status
 from orders.tests.processes import file_database, workers
 from orders.tests.races import at_once
-from orders.tests.upstream_world import Upstream, running_upstream
+from orders.tests.upstream_world import Upstream, due_at, running_upstream
 from orders.tests.worker import CRASHED
 from orders.tests.worlds import assert_ledger_adds_up, balance_of, order_of
 from orders.timeline import Code
@@ -208,7 +208,7 @@ def test_orders_are_cancelled_refilled_counted_and_settled(
     assert [state for state, _said in results(settle)] == ["failed"] * 2 + ["done"] * 3
     ended = Order.objects.get(pk=sent[2].pk)
     assert (ended.status, ended.refunded, ended.remains) == (Status.PARTIAL, D("0.05"), 25)
-    assert ended.next_poll_at is None
+    assert due_at(ended) is None
     assert ended.events.get(code=Code.RESOLVED, values__action="settle").actor == staff
     assert balance_of(customer) == D(10) - 4 * D("0.2") + 3 * D("0.05")
     assert_ledger_adds_up()

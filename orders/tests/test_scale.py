@@ -14,6 +14,7 @@ from catalog.models import Service
 from orders import following, tallies
 from orders.models import Order
 from orders.pages import Filter
+from orders.poll_models import Poll
 from orders.states import Status
 from orders.tests.worlds import order_of
 
@@ -81,14 +82,16 @@ def test_the_admins_list_reads_and_counts_no_whole_table(client: Client, crowd: 
 def test_orders_that_are_due_are_found_in_their_index_alone(
     crowd: list[User], service: Service
 ) -> None:
-    Order.objects.filter(next_poll_at__isnull=False).update(next_poll_at=timezone.now())
+    Poll.objects.update(due_at=timezone.now())
     with CaptureQueriesContext(connection) as captured:
         assert following.poll_due(limit_calls=1).calls == 1
 
     reading = [plan for plan in plans(captured) if "LockRows" in plan]
     assert len(reading) == 1
-    assert "Index Scan using order_to_poll" in reading[0]
+    assert "Index Scan using poll_due" in reading[0]
+    assert "Index Scan using orders_order_pkey" in reading[0]
     assert "Sort" not in reading[0]
+    assert "Seq Scan" not in reading[0]
 
 
 def test_tabs_count_exactly_up_to_a_thousand_and_no_further(

@@ -15,15 +15,17 @@ from django.utils import timezone
 import upstream
 from accounts.models import User
 from catalog.models import Service
-from orders import desk
+from orders import desk, polls
 from orders.attention import Attention
 from orders.audit import check
+from orders.decisions import FOLLOWED
 from orders.models import Order, Request
 from orders.money import charge_orders
+from orders.poll_models import Poll
 from orders.settlement import apply_status
 from orders.states import Dispatch, RequestState, Status
 from orders.tests.test_settle_rules import says
-from orders.tests.upstream_world import balance
+from orders.tests.upstream_world import balance, due_at
 from orders.timeline import Code
 from upstream.answers import OrderStatus, State
 from upstream.parse import order_status
@@ -51,7 +53,6 @@ def make_order(customer: User, service: Service, **fields: Any) -> Order:
         "dispatch": Dispatch.ACCEPTED,
         "upstream_id": uuid.uuid4().hex,
         "sent_at": timezone.now(),
-        "next_poll_at": timezone.now(),
     }
     with transaction.atomic():
         account = lock_account(customer.pk)
@@ -59,6 +60,8 @@ def make_order(customer: User, service: Service, **fields: Any) -> Order:
             customer=customer, service=service, provider=service.provider, **values | fields
         )
         charge_orders(account=account, orders=[order])
+        if order.dispatch in FOLLOWED and order.is_open:
+            polls.follow(order_id=order.pk, provider_id=order.provider_id, due_at=timezone.now())
     return order
 
 
@@ -87,7 +90,7 @@ def test_a_canceled_order_gives_everything_back_and_is_followed_no_longer(order:
     order.refresh_from_db()
     assert (order.status, order.refunded) == (Status.CANCELED, Decimal(2))
     assert order.finished_at is not None
-    assert order.next_poll_at is None
+    assert due_at(order) is None
     assert balance(order.customer) == 10
     assert codes(order) == [Code.REFUNDED, Code.STATUS]
     assert errors() == []
@@ -233,7 +236,7 @@ def test_a_recorded_drip_feed_makes_its_parts_and_waits_for_them(
     parts = list(parent.children.order_by("pk"))
     assert [part.upstream_id for part in parts] == ["37595771", "37596003"]
     assert {(part.dispatch, part.charge, part.quantity) for part in parts} == {("child", 0, 500)}
-    assert all(part.next_poll_at is not None for part in parts)
+    assert all(due_at(part) is not None for part in parts)
     assert parent.status == Status.IN_PROGRESS
     assert not apply_status(parent.pk, answer)
     assert parent.children.count() == 2
@@ -250,13 +253,11 @@ def test_a_part_that_ends_has_its_parent_looked_at(customer: User, service: Serv
     parent = drip_feed(customer, service)
     apply_status(parent.pk, recorded("status (drip-feed parent)"))
     later = timezone.now() + timedelta(hours=1)
-    Order.objects.filter(pk=parent.pk).update(next_poll_at=later)
+    Poll.objects.filter(order=parent).update(due_at=later)
     part = parent.children.first()
     assert part is not None
     apply_status(part.pk, says(State.COMPLETED))
-    parent.refresh_from_db()
-    assert parent.next_poll_at is not None
-    assert parent.next_poll_at < later
+    assert (due_at(parent) or later) < later
 
 
 def test_parts_move_no_money_of_their_own(customer: User, service: Service) -> None:

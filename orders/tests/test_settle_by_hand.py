@@ -12,12 +12,13 @@ from django.utils import timezone
 
 from accounts.models import AuditEntry, User
 from catalog.models import Service
-from orders import approvals, desk
+from orders import approvals, desk, polls
 from orders.audit import check
 from orders.errors import NotPossible
 from orders.models import Order
 from orders.states import Dispatch, Status
 from orders.tests.races import at_once
+from orders.tests.upstream_world import due_at
 from orders.tests.worlds import assert_ledger_adds_up, balance_of, order_of
 from wallet.ceilings import NotYours
 from wallet.models import Account, Approval, Ceiling, Entry, TopUpMethod, TopUpRequest
@@ -32,8 +33,9 @@ def order(customer: User, service: Service) -> Order:
     made = order_of(customer, service, quantity=1000)
     Order.objects.update(
         dispatch=Dispatch.ACCEPTED, upstream_id="7", status=Status.IN_PROGRESS,
-        raw_status="In progress", next_poll_at=timezone.now(), attention="stuck",
+        raw_status="In progress", attention="stuck",
     )  # fmt: skip
+    polls.follow(order_id=made.pk, provider_id=made.provider_id, due_at=timezone.now())
     made.refresh_from_db()
     return made
 
@@ -77,7 +79,7 @@ def test_money_follows_from_the_end_that_staff_give(
 
     assert "The order has ended" in answer.content.decode()
     assert (order.status, order.refunded) == (status, D(refunded))
-    assert (order.next_poll_at, order.attention, order.raw_status) == (None, "", "In progress")
+    assert (due_at(order), order.attention, order.raw_status) == (None, "", "In progress")
     assert balance_of(customer) == 8 + D(refunded)
     if D(refunded):
         entry = Entry.objects.get(kind="refund")

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,9 +13,11 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Category, Provider, Service
+from orders import polls
 from orders.models import Attempt, Order
+from orders.poll_models import Poll
 from orders.services import place_order
-from orders.states import Dispatch, Outcome
+from orders.states import Dispatch, Outcome, Status
 from upstream.simulator import Settings, Simulator, World
 from wallet.models import Account
 
@@ -72,8 +74,8 @@ class Upstream:
             upstream_id=placed.order,
             attempt_no=1,
             sent_at=now,
-            next_poll_at=now,
         )
+        polls.follow(order_id=order.pk, provider_id=order.provider_id, due_at=now)
         order.refresh_from_db()
         return order
 
@@ -93,7 +95,24 @@ class Upstream:
 
 def due(*orders: Order) -> None:
     """Have these orders asked about in the next poll, and give them their latest state."""
-    Order.objects.filter(pk__in=[order.pk for order in orders]).update(next_poll_at=timezone.now())
+    Poll.objects.filter(pk__in=[order.pk for order in orders]).update(due_at=timezone.now())
+
+
+def due_at(order: Order) -> datetime | None:
+    """When the order is asked about next; None when it is not followed."""
+    return Poll.objects.filter(pk=order.pk).values_list("due_at", flat=True).first()
+
+
+def move_to(order: Order, provider: Provider) -> None:
+    """Have an order that is followed be another provider's."""
+    Order.objects.filter(pk=order.pk).update(provider=provider)
+    Poll.objects.filter(pk=order.pk).update(provider=provider)
+
+
+def end(order: Order) -> None:
+    """Have the order be completed, without any of the code that does it."""
+    Order.objects.filter(pk=order.pk).update(status=Status.COMPLETED, finished_at=timezone.now())
+    Poll.objects.filter(pk=order.pk).delete()
 
 
 def balance(user: User) -> Decimal:

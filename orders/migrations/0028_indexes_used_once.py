@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0025_pages_of_large_catalogues'),
-        ('orders', '0026_rules_of_cost_and_requests'),
+        ('orders', '0027_what_is_polled_next'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
