@@ -18,10 +18,6 @@ from weakref import WeakKeyDictionary
 
 from celery import Celery
 from celery.local import Proxy
-from redis import ConnectionError as Away
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 _Message = dict[str, Any]
 # What of Kombu's options says how long Redis is waited for.
@@ -58,6 +54,12 @@ class _Known:
     made: dict[str, _Message] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # One process on SQLite needs no Redis, and none of its library.
+        from redis import ConnectionError as Away  # noqa: PLC0415
+        from redis import Redis  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
+
         options = self.app.conf.broker_transport_options
         self._prefix = options.get("global_keyprefix", "")
         self._redis = Redis.from_url(
