@@ -16,7 +16,7 @@ from wallet.money import LIMIT, STEP, MoneyField
 
 
 class Account(models.Model):
-    """A customer's prepaid balance; only `wallet.services.post` changes it."""
+    """A customer's prepaid balance; only `wallet.services` changes it."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.PROTECT, related_name="account", verbose_name=_("customer")
