@@ -379,7 +379,10 @@ def test_the_guard_is_there_again_after_a_migration_rebuilt_the_table(customer: 
         with connection.schema_editor() as editor:
             editor._remake_table(Entry)  # type: ignore[attr-defined]  # what AlterField does there
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'")
+            cursor.execute(
+                "SELECT count(*) FROM sqlite_master "
+                "WHERE type = 'trigger' AND tbl_name = 'wallet_entry'"
+            )
             assert cursor.fetchone() == (0,), "the trap is real"
     else:
         with connection.cursor() as cursor:
