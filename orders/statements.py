@@ -11,6 +11,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from wallet.prepared import kept_cursor
+
 # The fence: the order must still be claimed, and by this very attempt. Nothing else is written
 # unless it is, and all of it fails when an earlier attempt may have reached the provider.
 _MARK = """
@@ -25,10 +27,10 @@ WITH mine AS (
     UPDATE orders_attempt
     SET outcome = 'sending', sending_at = STATEMENT_TIMESTAMP()
     FROM mine
-    WHERE orders_attempt.id = %(attempt)s
+    WHERE orders_attempt.id = %(attempt)s::bigint
 )
 INSERT INTO orders_event (order_id, at, code, "values")
-SELECT id, %(at)s, 'sending', jsonb_build_object('attempt', %(number)s) FROM mine
+SELECT id, %(at)s, 'sending', jsonb_build_object('attempt', %(number)s::int) FROM mine
 """
 
 _ACCEPT = """
@@ -53,10 +55,10 @@ WITH mine AS (
         answer = %(answer)s,
         finished_at = STATEMENT_TIMESTAMP()
     FROM mine
-    WHERE orders_attempt.id = %(attempt)s
+    WHERE orders_attempt.id = %(attempt)s::bigint
 )
 INSERT INTO orders_event (order_id, at, code, "values")
-SELECT id, %(at)s, 'accepted', jsonb_build_object('attempt', %(number)s) FROM mine
+SELECT id, %(at)s, 'accepted', jsonb_build_object('attempt', %(number)s::int) FROM mine
 """
 
 _WAITED_FOR = "SELECT provider_id FROM orders_order WHERE id = %s AND dispatch = 'queued'"
@@ -64,7 +66,7 @@ _WAITED_FOR = "SELECT provider_id FROM orders_order WHERE id = %s AND dispatch =
 
 def provider_waited_for(order_id: int) -> int | None:
     """The provider of an order that is not on its way yet; None of any other. On any database."""
-    with connection.cursor() as cursor:
+    with kept_cursor(connection) as cursor:
         cursor.execute(_WAITED_FOR, [order_id])
         row = cursor.fetchone()
     return int(row[0]) if row else None
@@ -108,7 +110,8 @@ def accept(
 
 
 def _run(statement: str, **values: int | str | timedelta) -> bool:
-    with connection.cursor() as cursor:
+    # PostgreSQL keeps the plans: to make one takes it longer than to follow it.
+    with kept_cursor(connection) as cursor:
         given: dict[str, Any] = {**values, "at": timezone.now()}
         cursor.execute(statement, given)
         return bool(cursor.rowcount)

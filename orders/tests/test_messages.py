@@ -125,8 +125,13 @@ def test_celery_makes_one_message_for_each_task(
         assert redis.llen(f"{prefix}{settings.CELERY_TASK_DEFAULT_QUEUE}") == 10
 
 
-def test_another_broker_gets_what_celery_sends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = an_app(f"memory://{uuid.uuid4()}/")
+@pytest.mark.parametrize(
+    "broker", ["memory://x/", "rediss://127.0.0.1:1/0?ssl_cert_reqs=CERT_NONE"]
+)
+def test_another_broker_gets_what_celery_sends_by_itself(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = an_app(broker)
     sent: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(
         Celery, "send_task", lambda _self, name, **options: sent.append((name, options))
