@@ -391,6 +391,21 @@ def test_each_constraint_is_broken_here() -> None:
     assert set(BREAKS) == set(_constraints())
 
 
+@pytest.mark.django_db
+def test_every_rule_and_index_that_is_declared_is_in_the_database() -> None:
+    """A migration that alters a column may take away what stands on it, and say nothing."""
+    missing = []
+    with connection.cursor() as cursor:
+        for model in apps.get_models():
+            meta = model._meta
+            declared = {each.name for each in (*meta.constraints, *meta.indexes)}
+            if meta.app_label in OURS and declared:
+                found = connection.introspection.get_constraints(cursor, meta.db_table)
+                missing += sorted(declared - found.keys())
+
+    assert missing == []
+
+
 @pytest.mark.parametrize(("name", "write"), CASES)
 def test_the_database_refuses_what_breaks_a_rule(
     world: World, name: str, write: Callable[[World], object]

@@ -19,11 +19,6 @@ class Migration(migrations.Migration):
             name='order_open_on_link',
         ),
         migrations.AlterField(
-            model_name='attempt',
-            name='order',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='attempts', to='orders.order', verbose_name='order'),
-        ),
-        migrations.AlterField(
             model_name='event',
             name='order',
             field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='orders.order', verbose_name='order'),

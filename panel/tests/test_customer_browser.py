@@ -64,8 +64,11 @@ def place_button(page: Page, charge: str) -> Locator:
 
 def order_shown(page: Page) -> Order:
     """The order whose page is open; waits for it."""
-    expect(page).to_have_url(re.compile(r"/orders/\d+/$"))
-    return Order.objects.get(pk=int(page.url.rstrip("/").rpartition("/")[2]))
+    shown = re.compile(r"/orders/(\d+)/\?placed$")
+    expect(page).to_have_url(shown)
+    found = shown.search(page.url)
+    assert found
+    return Order.objects.get(pk=int(found[1]))
 
 
 def fill(page: Page, values: dict[str, str]) -> None:
