@@ -61,7 +61,8 @@ def place_order(
     InvalidOrder, NotOnSale, PriceChanged (when `seen_charge` is not the charge), DuplicateLink,
     TokenReused, InsufficientFunds or AccountFrozen, and then nothing is written.
     """
-    form = _Form(customer, service, read_form(service, values), client_token, allow_duplicate)
+    filled = read_form(service, values)
+    form = _Form(customer, service, values, filled, client_token, allow_duplicate)
     # Reckoned before the account is locked: the shorter a lock is held, the more orders it lets by.
     agreed = _agree(form, seen_charge, is_offer=is_offer)
     try:
@@ -81,6 +82,7 @@ class _Form:
 
     customer: User
     service: Service
+    values: Mapping[str, str]
     filled: Filled
     token: uuid.UUID
     allow_duplicate: bool
@@ -112,7 +114,9 @@ def _agree(form: _Form, seen_charge: Decimal | None, *, is_offer: bool) -> Quote
     if current is None:
         raise Service.DoesNotExist(f"service {form.service.pk} is gone")
     try:
-        found = quote_filled(current, form.filled, form.customer, rules_for(current))
+        is_same_type = current.order_type == form.service.order_type
+        filled = form.filled if is_same_type else read_form(current, form.values)
+        found = quote_filled(current, filled, form.customer, rules_for(current))
     except (InvalidOrder, NotOnSale) as exc:
         return exc
     if seen_charge is not None and seen_charge != found.charge:

@@ -98,22 +98,6 @@ def filled(params: Iterable[Any], values: Mapping[str, Any], connection: Any) ->
     return [each.stored(values, connection) if isinstance(each, Slot) else each for each in params]
 
 
-class Rows:
-    """A SELECT whose rows are wanted as tuples: the columns of `values_list`, in their order."""
-
-    def __init__(self, build: Callable[[], QuerySet[Any, Any]]) -> None:
-        self._build = build
-        self._compiled = PerThread(self._compile)
-
-    def __call__(self, **values: Any) -> list[Row]:
-        """The rows, with a value for every slot."""
-        connection = connections[DEFAULT_DB_ALIAS]
-        return self._compiled.get(connection).run(connection, values)
-
-    def _compile(self, connection: Any) -> "_Select":
-        return _Select(self._build(), connection)
-
-
 class Instances(Generic[M]):
     """A SELECT whose rows are wanted as instances, with what `select_related` and `annotate` add."""
 

@@ -47,9 +47,10 @@ class InsertUnless(Generic[M, N]):
 
     def said(self, connection: Any, row: M, values: Mapping[str, Any]) -> Said:
         """The INSERT of the first, with what keeps it from being done twice."""
-        sql, params = self.first.on(connection).one(connection, row)
+        inserts = self.first.on(connection)
+        sql, params = inserts.one(connection, row)
         guard, slots = self._guard.get(connection)
-        sql = f"{sql} WHERE {guard} {self.first.on(connection).tail}"
+        sql = f"{sql} WHERE {guard} {inserts.tail}"
         return sql, [*params, *filled(slots, values, connection)]
 
     def _compile(self, connection: Any) -> Said:
@@ -113,9 +114,9 @@ class UpdateAndInsert(Generic[M]):
             if changed := bool(self._update(**values)):
                 self._insert([row])
             return changed
-        update, params = self._update.said(connection, values)
-        insert, more = self._insert.on(connection).one(connection, row)
         inserts = self._insert.on(connection)
+        update, params = self._update.said(connection, values)
+        insert, more = inserts.one(connection, row)
         sql = f"WITH changed AS ({update} RETURNING 1) {insert} FROM changed {inserts.tail}"
         with kept_cursor(connection) as cursor:
             cursor.execute(sql, [*params, *more])
@@ -133,10 +134,10 @@ class UpdateAndInsert(Generic[M]):
         Only where it `is_possible`.
         """
         connection = connections[DEFAULT_DB_ALIAS]
+        inserts = self._insert.on(connection)
         parts, params = pending.parts(connection)
         update, more = self._update.said(connection, values)
-        insert, last = self._insert.on(connection).one(connection, row, given)
-        inserts = self._insert.on(connection)
+        insert, last = inserts.one(connection, row, given)
         changed = f"{update} AND EXISTS (SELECT 1 FROM made) RETURNING 1"  # noqa: S608 - our own names
         added = f"{insert} FROM made, changed {inserts.tail}"
         told = "SELECT added.id, made.* FROM made LEFT JOIN added ON TRUE"

@@ -126,6 +126,22 @@ def test_a_service_that_went_off_sale_meanwhile_is_not_sold(
     assert nothing_was_written(customer)
 
 
+def test_a_type_that_changed_meanwhile_is_the_one_that_is_asked_for(
+    customer: User, service: Service
+) -> None:
+    """The caller's copy of the service still says the old one."""
+    Service.objects.update(type="Custom Comments", order_type="customcomments")
+    values = VALUES | {"comments": "\n".join(f"comment {number}" for number in range(10))}
+
+    with pytest.raises(InvalidOrder) as refused:
+        place(customer, service)
+    order = place(customer, service, values=values)
+
+    assert refused.value.errors.keys() == {"comments"}
+    assert (order.order_type, order.quantity) == ("customcomments", 10)
+    assert order.parameters == {"link": VALUES["link"], "comments": values["comments"]}
+
+
 def test_fields_that_do_not_fit_write_nothing(customer: User, service: Service) -> None:
     with pytest.raises(InvalidOrder):
         place(customer, service, values={"link": "https://example.com", "quantity": "1"})

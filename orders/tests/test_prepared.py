@@ -18,7 +18,7 @@ from orders.models import Event, Order
 from orders.offers import offer
 from orders.states import Dispatch
 from wallet.models import Account, Entry
-from wallet.prepared import Insert, Instances, Rows, Slot, Update
+from wallet.prepared import Insert, Instances, Slot, Update
 from wallet.services import lock_account
 
 pytestmark = pytest.mark.django_db
@@ -209,19 +209,20 @@ def test_sql_is_made_once_and_asks_anew_each_time(customer: User, staff: User) -
 
     def people() -> Any:
         built.append(1)
-        wanted = User.objects.filter(pk=Slot("user", BigIntegerField()))
-        return wanted.values_list("email", "date_joined", "is_staff")
+        return User.objects.filter(pk=Slot("user", BigIntegerField()))
 
-    rows = Rows(people)
+    found = Instances(people)
 
     for user in (customer, staff, customer):
-        assert rows(user=user.pk) == [(user.email, user.date_joined, user.is_staff)]
+        assert [fields_of(each) for each in found(user=user.pk)] == [
+            fields_of(User.objects.get(pk=user.pk))
+        ]
     customer.email = "other@example.com"
     customer.save()
-    assert rows(user=customer.pk)[0][0] == "other@example.com"
+    assert found(user=customer.pk)[0].email == "other@example.com"
     assert len(built) == 1
     with pytest.raises(KeyError):
-        rows(customer=1)
+        found(customer=1)
 
 
 def test_values_are_never_part_of_the_sql(customer: User) -> None:
