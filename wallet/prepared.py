@@ -241,8 +241,7 @@ class Inserts:
             (field, quoted(field.column), f"%s::{kind}" if self._has_arrays else "%s")
             for field, kind in zip(self._fields, self._types, strict=True)
         ]
-        most = connection.features.max_query_params
-        self.most = most // len(self._fields) if most and not self._has_arrays else 10_000
+        self.most = 10_000 if self._has_arrays else _most_values(connection) // len(self._fields)
 
     def run(self, connection: Any, rows: Sequence[Any]) -> None:
         self._check(rows)
@@ -315,6 +314,14 @@ class Inserts:
             setattr(row, column.name, made)
         row._state.adding = False
         row._state.db = DEFAULT_DB_ALIAS
+
+
+def _most_values(connection: Any) -> int:
+    """How many values this SQLite takes in a statement; Django keeps to what one of 2009 took."""
+    import sqlite3  # noqa: PLC0415 - a Python for PostgreSQL may be built without it
+
+    connection.ensure_connection()
+    return int(connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER))
 
 
 def _is_one(values: Sequence[Any]) -> bool:

@@ -224,9 +224,8 @@ def test_the_queries_do_not_grow_with_the_list(
             status="completed", finished_at="2026-01-01T00:00:00Z", dispatch="queued"
         )
 
-    # SQLite takes a statement's rows in portions: Django allows it 999 values at a time.
     assert counts[0] <= 15
-    assert counts[1] <= (15 if is_postgresql else 75)
+    assert counts[1] <= (15 if is_postgresql else 20)
 
 
 def test_the_page_reckons_first_and_then_places(
