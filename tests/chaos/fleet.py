@@ -144,7 +144,11 @@ class Fleet:
         """Start it again, once the process that was killed is gone."""
         if member.pid not in (0, killed):
             return  # it is back already
-        if (exists(killed) and member.pid == killed) or self._must_wait(member):
+        is_there = exists(killed) and member.pid == killed
+        if is_there and not member.halted:
+            # Killed when it was just forked, it had no group yet that a signal could reach.
+            _signal_group(killed, signal.SIGKILL)
+        if is_there or self._must_wait(member):
             self._after(0.2, lambda: self._come_back(member, killed))
         else:
             self.start(member)
