@@ -43,16 +43,20 @@ def content_of_order(order: Order) -> Content:
 
 def tokens(client_token: uuid.UUID) -> list[uuid.UUID]:
     """The one-time tokens of a list's orders, made from the list's own."""
-    return [uuid.uuid5(client_token, str(number)) for number in range(MOST)]
+    return [_token(client_token, number) for number in range(MOST)]
 
 
-def placed_with(customer_id: int, of_list: Sequence[uuid.UUID]) -> list[Order]:
-    """The orders that a list with these tokens has already made: all of them, or none."""
+def _token(client_token: uuid.UUID, number: int) -> uuid.UUID:
+    return uuid.uuid5(client_token, str(number))
+
+
+def placed_with(customer_id: int, client_token: uuid.UUID) -> list[Order]:
+    """The orders that a list with this token has already made: all of them, or none."""
     mine = Order.objects.of(customer_id)
-    # The first token tells; a thousand would take as long to look for as their orders to price.
-    if not mine.filter(client_token=of_list[0]).exists():
+    # The first one tells; a thousand would take as long to look for as their orders to price.
+    if not mine.filter(client_token=_token(client_token, 0)).exists():
         return []
-    return list(mine.filter(client_token__in=of_list).order_by("pk"))
+    return list(mine.filter(client_token__in=tokens(client_token)).order_by("pk"))
 
 
 def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.requests import CustomerRequest
-from orders.bulk import content_of, content_of_order, placed_with, tokens
+from orders.bulk import content_of, content_of_order, placed_with
 from orders.errors import InvalidLines, PriceChanged, TokenReused
 from orders.mass import MassDraft, reckon
 from orders.models import Order
@@ -93,7 +93,7 @@ def _page(request: CustomerRequest) -> MassPage:
 
 def _place(request: CustomerRequest, page: MassPage, seen: Decimal) -> list[Order] | None:
     """Place the list; None when it was refused, and then `page` says why and keeps the text."""
-    if again := placed_with(request.user.pk, tokens(page.token)):
+    if again := placed_with(request.user.pk, page.token):
         if _placed_before(page, again):
             return again
         _used_up(page)

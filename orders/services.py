@@ -219,8 +219,7 @@ def place_many(
     if not 1 <= len(wanted) <= MOST:
         raise InvalidLines({0: f"1 to {MOST} orders"})
     account = lock_account(customer.pk)
-    of_list = tokens(client_token)
-    if placed := placed_with(customer.pk, of_list):
+    if placed := placed_with(customer.pk, client_token):
         return _same_list(placed, wanted)
     agreed = agree(customer.pk, wanted)
     if refused := {at: found for at, found in enumerate(agreed) if isinstance(found, str)}:
@@ -231,7 +230,7 @@ def place_many(
         raise PriceChanged(seen=seen_charge, now=total)
     orders = [
         _order(customer, found, token, source)
-        for found, token in zip(quotes, of_list, strict=False)
+        for found, token in zip(quotes, tokens(client_token), strict=False)
     ]
     _insert(orders)
     charge_orders(account=account, orders=orders)

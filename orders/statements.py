@@ -1,8 +1,9 @@
 """What every order or every message passes, written by hand because it is passed so often.
 
 The mark and the acceptance are one statement each, and so one round trip. Only PostgreSQL knows
-statements that change several tables; on SQLite, where a round trip costs nothing, `claims.mark_by_rows` and `fulfilment.accept_by_rows` do the same. Each statement is a
-transaction of its own: when its function returns, it is committed.
+statements that change several tables; on SQLite, where a round trip costs nothing,
+`claims.mark_by_rows` and `fulfilment.accept_by_rows` do the same. Each statement is a transaction of
+its own: when its function returns, it is committed.
 """
 
 from datetime import timedelta

@@ -10,6 +10,6 @@ class WalletConfig(AppConfig):
     verbose_name = _("Wallets")
 
     def ready(self) -> None:
-        # The one signal of the project (and of catalog): Django re-creates a table on SQLite when a migration alters it
-        # and silently drops its triggers, so they are put back after every `migrate`.
+        # The one signal of the project, here and in catalog: Django re-creates a table on SQLite when a
+        # migration alters it and silently drops its triggers, so they are put back after every `migrate`.
         post_migrate.connect(install_triggers, sender=self)
