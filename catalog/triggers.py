@@ -9,7 +9,7 @@ both stay, or has seen it and leaves its own instead.
 
 from typing import Any
 
-from django.db import connections
+from wallet.triggers import carry_out
 
 # Of a provider only this decides about what is on sale; the rest of its row changes all the time.
 _WATCHED = {
@@ -51,20 +51,14 @@ _POSTGRESQL = [
     ),
 ]
 
-
 # What was changed while there were no triggers is seen by this.
-_NEW_MARK = {
-    "sqlite": "INSERT INTO catalog_stockmark VALUES (lower(hex(randomblob(16))))",
-    "postgresql": "INSERT INTO catalog_stockmark VALUES (gen_random_uuid())",
+_NEW_MARK = "INSERT INTO catalog_stockmark VALUES ({})"
+_STATEMENTS = {
+    "sqlite": [*_SQLITE, _NEW_MARK.format("lower(hex(randomblob(16)))")],
+    "postgresql": [*_POSTGRESQL, _NEW_MARK.format("gen_random_uuid()")],
 }
 
 
 def install_triggers(*, using: str = "default", **_signal: Any) -> None:
     """Create the triggers that are missing, and leave a mark; harmless to repeat."""
-    connection = connections[using]
-    if "catalog_stockmark" not in connection.introspection.table_names():
-        return  # `migrate catalog zero` has just removed the table
-    with connection.cursor() as cursor:
-        for statement in _SQLITE if connection.vendor == "sqlite" else _POSTGRESQL:
-            cursor.execute(statement)
-        cursor.execute(_NEW_MARK[connection.vendor])
+    carry_out(using, "catalog_stockmark", _STATEMENTS)

@@ -1,5 +1,6 @@
 """Database triggers that keep the ledger append-only, whatever code runs against it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connections
@@ -30,10 +31,18 @@ _POSTGRESQL = [
 
 
 def install_triggers(*, using: str = "default", **_signal: Any) -> None:
-    """Create the triggers that are missing; harmless to repeat."""
+    """Create the ledger's triggers that are missing; harmless to repeat."""
+    carry_out(using, "wallet_entry", {"sqlite": _SQLITE, "postgresql": _POSTGRESQL})
+
+
+def carry_out(using: str, table: str, statements: Mapping[str, Sequence[str]]) -> None:
+    """Carry out the statements for this kind of database, if the table is there.
+
+    It is not when `migrate … zero` has just removed it.
+    """
     connection = connections[using]
-    if "wallet_entry" not in connection.introspection.table_names():
-        return  # `migrate wallet zero` has just removed the table
+    if table not in connection.introspection.table_names():
+        return
     with connection.cursor() as cursor:
-        for statement in _SQLITE if connection.vendor == "sqlite" else _POSTGRESQL:
+        for statement in statements[connection.vendor]:
             cursor.execute(statement)
