@@ -137,8 +137,7 @@ def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
     if not is_possible(transaction.get_connection()):
         if not pending.write():
             return False
-        entry.order_number = pending.row.pk
-        entry.reference += str(pending.row.pk)
+        _name(entry, pending.row.pk)
         if not _write(entry.account_id, [entry]):
             raise AlreadyPosted(f"{entry.kind} {entry.reference} is in the ledger")
         return True
@@ -148,11 +147,16 @@ def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
     )
     if not is_made:
         return False
-    entry.order_number = pending.row.pk
-    entry.reference += str(pending.row.pk)
+    _name(entry, pending.row.pk)
     if not is_paid:
         raise AlreadyPosted(f"account {entry.account_id} is gone")
     return True
+
+
+def _name(entry: Entry, number: int) -> None:
+    """Let the entry say which row it is for, now that the row has its number."""
+    entry.order_number = number
+    entry.reference += str(number)
 
 
 def _allowed(account: Account, kind: Entry.Kind, amounts: Sequence[Decimal]) -> list[Decimal]:
