@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import DataError, NotSupportedError, connection, transaction
 from django.db.models import BigIntegerField, CharField, Model
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
@@ -18,7 +18,7 @@ from orders.models import Event, Order
 from orders.offers import offer
 from orders.states import Dispatch
 from wallet.models import Account, Entry
-from wallet.prepared import Insert, Instances, Slot, Update
+from wallet.prepared import Insert, Instances, Slot, Update, kept_cursor
 from wallet.services import lock_account
 
 pytestmark = pytest.mark.django_db
@@ -266,3 +266,34 @@ def test_postgresql_keeps_the_plan_unless_it_is_told_not_to(
     for _ in range(7):
         assert [user.email for user in other(user=staff.pk)] == [staff.email]
     assert kept() == before + 1
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_in_transaction", [False, True])
+def test_a_plan_that_a_migration_has_made_useless_is_given_up(is_in_transaction: bool) -> None:
+    """A column gets another type in another connection, while this one goes on asking for it."""
+
+    def asked() -> int:
+        with kept_cursor(connection) as cursor:
+            cursor.execute("SELECT a FROM kept_plan WHERE a <> %s", ["x"])
+            return len(cursor.fetchall())
+
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("CREATE TABLE kept_plan (a varchar(5))")
+        for _ in range(8):
+            assert asked() == 0
+        with other.cursor() as cursor:
+            cursor.execute("ALTER TABLE kept_plan ALTER a TYPE varchar(9)")
+
+        if is_in_transaction:
+            with pytest.raises(NotSupportedError), transaction.atomic():
+                asked()
+        assert [asked() for _ in range(8)] == [0] * 8
+    finally:
+        with other.cursor() as cursor:
+            cursor.execute("DROP TABLE kept_plan")
+        other.close()
+        connection.close()
