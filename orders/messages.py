@@ -72,7 +72,8 @@ class _Known:
 
     def send(self, task: str, identifier: int, headers: Mapping[str, str]) -> None:
         if task not in self.made:
-            self.made[task] = _made_by_celery(self.app, task, headers)
+            with _lock:
+                self.made[task] = _made_by_celery(self.app, task, headers)
         message = with_numbers(self.made[task], identifier, headers)
         queue = message["properties"]["delivery_info"]["routing_key"]
         self._redis.lpush(f"{self._prefix}{queue}", json.dumps(message))
@@ -83,9 +84,11 @@ _lock = threading.Lock()
 
 
 def _made_by_celery(app: "Celery[Any]", task: str, headers: Mapping[str, str]) -> _Message:
-    """What Celery and Kombu put into a queue for this task."""
-    # A name of its own: what is in memory is shared by all connections to the same name.
-    with app.connection_for_write(f"memory://{uuid.uuid4()}/") as connection:
+    """What Celery and Kombu put into a queue for this task.
+
+    One at a time: what is in memory is shared by all connections, and tasks share a queue.
+    """
+    with app.connection_for_write("memory://") as connection:
         _by_celery(app, task, 0, headers, connection=connection)
         channel: Any = connection.default_channel
         message: _Message = channel._get(app.amqp.router.route({}, task)["queue"].name)
