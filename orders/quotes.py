@@ -23,6 +23,8 @@ from wallet.templatetags.money import number
 # More units than this fit no price and hardly the column.
 _MAX_UNITS = 10**15
 _MAX_LINK = 1000
+# An index of PostgreSQL keeps no row of more than 2,704 bytes.
+_MAX_LINK_BYTES = 2500
 # A provider's charge is kept as fine as MoneyField holds it.
 _COST_STEP = Decimal("0.000001")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
@@ -201,6 +203,10 @@ def _bad_links(filled: Filled) -> dict[str, str]:
         value = filled.parameters.get(name, "")
         if len(value) > _MAX_LINK:
             errors[name] = _("At most %(number)s characters.") % {"number": number(_MAX_LINK)}
+        elif len(value.encode()) > _MAX_LINK_BYTES:
+            # Of four bytes each, as they may be.
+            most = number(_MAX_LINK_BYTES // 4)
+            errors[name] = _("At most %(number)s characters.") % {"number": most}
         elif name != "username" and not _is_safe(value):
             errors[name] = _("Enter a web address or a user name.")
     return errors

@@ -374,3 +374,15 @@ def test_withdrawing_after_a_part_was_refunded_gives_the_rest(
     assert withdraw(order.pk, actor=customer)
     assert balance_of(customer) == 10
     assert_ledger_adds_up()
+
+
+def test_a_link_that_fits_no_index_is_refused(customer: User, service: Service) -> None:
+    """PostgreSQL keeps at most 2,704 bytes in an index, and a character has up to four."""
+    letters = [chr(0x4E00 + number * number * 7919 % 20_000) for number in range(980)]
+    values = {**VALUES, "link": f"https://example.com/{''.join(letters)}"}
+
+    with pytest.raises(InvalidOrder, match="link"):
+        place(customer, service, values=values)
+
+    values["link"] = values["link"][:800]
+    assert place(customer, service, values=values).link == values["link"]
