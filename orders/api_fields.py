@@ -26,13 +26,22 @@ def read_fields(request: HttpRequest) -> dict[str, str]:
     What the body says wins over the address. While API_ALLOW_GET is off the address is not read,
     and a key in it is refused, because addresses end in logs.
     """
-    if not settings.API_ALLOW_GET and (request.method != "POST" or "key" in request.GET):
+    address = _address(request)
+    if not settings.API_ALLOW_GET and (request.method != "POST" or "key" in address):
         raise Refused(f"{BAD_REQUEST}: use POST and send the key in the body")
-    fields = _flat(request.GET) if settings.API_ALLOW_GET else {}
+    fields = address if settings.API_ALLOW_GET else {}
     if request.method == "POST":
         fields |= _body(request)
     _check(fields)
     return fields
+
+
+@sensitive_variables()
+def _address(request: HttpRequest) -> dict[str, str]:
+    try:
+        return _flat(request.GET)
+    except SuspiciousOperation:  # too many fields
+        raise Refused(BAD_REQUEST) from None
 
 
 @sensitive_variables()
@@ -53,6 +62,8 @@ def _body(request: HttpRequest) -> dict[str, str]:
             return _json(request.body)
         return _flat(QueryDict(request.body, encoding="utf-8"))
     except (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError):
+        raise Refused(BAD_REQUEST) from None
+    except (LookupError, UnicodeError):  # of a charset that Python has no text for
         raise Refused(BAD_REQUEST) from None
 
 

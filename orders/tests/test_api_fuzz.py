@@ -92,3 +92,21 @@ def test_what_the_description_allows_is_answered_and_every_cent_is_right(
     check(program.client.post(URL, {k: v.encode("utf-8", "replace") for k, v in form.items()}))
     if Order.objects.exists():
         assert_ledger_adds_up()
+
+
+@pytest.mark.parametrize("is_get", [True, False])
+def test_an_address_with_too_many_fields_is_refused(
+    program: Program, settings: LazySettings, is_get: bool
+) -> None:
+    settings.API_ALLOW_GET = is_get
+    address = f"{URL}?{'&a' * 1001}"
+
+    check(program.client.get(address) if is_get else program.client.post(address))
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "unicode_escape", "x"])
+def test_a_form_in_an_odd_encoding_is_answered(program: Program, charset: str) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n\\ud800\xff\r\n--x--\r\n'
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+
+    check(program.client.generic("POST", URL, body, content_type=kind))
