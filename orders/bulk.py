@@ -1,7 +1,7 @@
 """Many orders at once: what each of a list would be, or why it can't be placed."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
@@ -66,12 +66,16 @@ def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:
     """
     on_offer = Service.objects.select_related("provider", "category")
     services = for_customer(on_offer, customer_id).in_bulk({each.service_id for each in wanted})
-    active = _active(customer_id, wanted)
     rules = read_rules()
+    answers = [
+        _quoted(services.get(each.service_id), each.values, customer_id, rules) for each in wanted
+    ]
+    # Only what is a link by now: PostgreSQL refuses to compare with a NUL, say.
+    links = {answer.link for answer in answers if isinstance(answer, Quote)}
+    active = _active(customer_id, links)
     found: list[Quote | str] = []
-    for each in wanted:
-        pair = (each.service_id, each.link)
-        answer = _quoted(services.get(each.service_id), each.values, customer_id, rules)
+    for each, quoted in zip(wanted, answers, strict=True):
+        pair, answer = (each.service_id, each.link), quoted
         if isinstance(answer, Quote) and pair in active:
             answer = _already(active[pair])
         if isinstance(answer, Quote):
@@ -80,11 +84,9 @@ def agree(customer_id: int, wanted: Sequence[Wanted]) -> list[Quote | str]:
     return found
 
 
-def _active(customer_id: int, wanted: Sequence[Wanted]) -> dict[tuple[int, str], int]:
+def _active(customer_id: int, links: Collection[str]) -> dict[tuple[int, str], int]:
     """The customer's active orders on these links, by service and link."""
-    mine = Order.objects.of(customer_id).filter(
-        status__in=OPEN, link__in={each.link for each in wanted if each.link}
-    )
+    mine = Order.objects.of(customer_id).filter(status__in=OPEN, link__in=links)
     return {(service, link): pk for pk, service, link in mine.values_list("pk", "service", "link")}
 
 

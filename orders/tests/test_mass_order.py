@@ -313,3 +313,12 @@ def test_what_was_typed_is_escaped(signed_in: Client, service: Service) -> None:
     page = post(signed_in, "</textarea><script>alert(1)</script> | x | 1", action="check")
 
     assert "<script>alert" not in page
+
+
+def test_a_list_with_what_no_database_keeps_says_so(signed_in: Client, service: Service) -> None:
+    lines = f"{service.pk} | https://a.example/\x00x | 100\n{service.pk} | https://a.example/ | 100"
+
+    for address in ("/orders/mass/", "/orders/mass/lines/"):
+        page = signed_in.post(address, {"lines": lines})
+        assert page.status_code == 200
+        assert "control characters" in page.content.decode()
