@@ -1,7 +1,7 @@
 """Many orders at once: what each of a list would be, or why it can't be placed."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.utils.translation import gettext as _
@@ -32,9 +32,15 @@ class Wanted:
 Content = tuple[int, str, str]
 
 
-def content_of(wanted: Wanted) -> Content:
+def packages_of(orders: Iterable[Order]) -> set[int]:
+    """The services of those orders that have no quantity, whatever stood in their lines."""
+    return {order.service_id for order in orders if "quantity" not in order.parameters}
+
+
+def content_of(wanted: Wanted, packages: Collection[int]) -> Content:
     """What of a wanted order must be the same for it to be the same order."""
-    return (wanted.service_id, wanted.link, wanted.values.get("quantity", "").strip().lstrip("0"))
+    typed = wanted.values.get("quantity", "").strip().lstrip("0")
+    return (wanted.service_id, wanted.link, "" if wanted.service_id in packages else typed)
 
 
 def content_of_order(order: Order) -> Content:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.requests import CustomerRequest
-from orders.bulk import content_of, content_of_order, placed_with
+from orders.bulk import content_of, content_of_order, packages_of, placed_with
 from orders.errors import InvalidLines, PriceChanged, TokenReused
 from orders.mass import MassDraft, reckon
 from orders.models import Order
@@ -132,7 +132,7 @@ def _placed_before(page: MassPage, placed: list[Order]) -> bool:
 
     Lines that were not placed then must not be good now, or somebody has changed the list.
     """
-    contents = {content_of_order(order) for order in placed}
-    typed = {content_of(line.wanted): line for line in page.draft.lines if line.wanted}
+    contents, packages = {content_of_order(order) for order in placed}, packages_of(placed)
+    typed = {content_of(line.wanted, packages): line for line in page.draft.lines if line.wanted}
     others = [line for content, line in typed.items() if content not in contents]
     return contents <= typed.keys() and not any(line.quote for line in others)

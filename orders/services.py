@@ -13,7 +13,16 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Service
-from orders.bulk import MOST, Wanted, agree, content_of, content_of_order, placed_with, tokens
+from orders.bulk import (
+    MOST,
+    Wanted,
+    agree,
+    content_of,
+    content_of_order,
+    packages_of,
+    placed_with,
+    tokens,
+)
 from orders.errors import (
     DuplicateLink,
     InvalidLines,
@@ -240,7 +249,9 @@ def place_many(
 
 
 def _same_list(placed: list[Order], wanted: Sequence[Wanted]) -> list[Order]:
-    if [content_of_order(order) for order in placed] != [content_of(each) for each in wanted]:
+    packages = packages_of(placed)
+    asked = [content_of(each, packages) for each in wanted]
+    if [content_of_order(order) for order in placed] != asked:
         raise TokenReused(f"orders from {placed[0].pk} on were placed with this token")
     return placed
 

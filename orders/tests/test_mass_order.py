@@ -322,3 +322,24 @@ def test_a_list_with_what_no_database_keeps_says_so(signed_in: Client, service: 
         page = signed_in.post(address, {"lines": lines})
         assert page.status_code == 200
         assert "control characters" in page.content.decode()
+
+
+@pytest.mark.parametrize("again", [1, 2])
+def test_a_list_with_a_package_that_is_sent_again_is_the_same_list(
+    signed_in: Client, service: Service, customer: User, again: int
+) -> None:
+    """A quantity in the line of a package says nothing; also for whoever comes while it is placed."""
+    Service.objects.update(order_type="package")
+    lines, token = f"{service.pk} | https://example.com/1 | 1", uuid.uuid4()
+
+    first = place(signed_in, lines, "2", token)
+    assert "1 order is placed and paid." in first
+    if again == 1:
+        assert "1 order is placed and paid." in place(signed_in, lines, "2", token)
+    else:
+        values = {"link": "https://example.com/1", "quantity": "1"}
+        placed = place_many(
+            customer=customer, wanted=[Wanted(service.pk, values)], client_token=token
+        )
+        assert placed == [Order.objects.get()]
+    assert balance_of(customer) == 8
