@@ -40,6 +40,8 @@ from wallet.context_processors import balance_of
 from wallet.errors import AccountFrozen, InsufficientFunds
 from wallet.paging import PAGE_SIZE, key
 
+# More than any list of orders can be charged.
+_MOST_DIGITS = 15
 # What the page tells of a service besides.
 _ON_THE_PAGE = ["description", "own_description", "refill", "refill_by", "cancel"]
 
@@ -235,7 +237,8 @@ def seen_charge(text: str | None) -> Decimal | None:
         seen = Decimal(text or "")
     except InvalidOperation:
         return None
-    return seen if seen.is_finite() else None
+    # One that no page has shown can't be written on one either.
+    return seen if seen.is_finite() and seen.adjusted() < _MOST_DIGITS else None
 
 
 def _try_quote(draft: Draft) -> None:

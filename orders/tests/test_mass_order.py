@@ -343,3 +343,15 @@ def test_a_list_with_a_package_that_is_sent_again_is_the_same_list(
         )
         assert placed == [Order.objects.get()]
     assert balance_of(customer) == 8
+
+
+@pytest.mark.parametrize(
+    "charge", ["1e30", "-1e30", "1e999999", "1e1000000", "1e-999999", "9" * 400]
+)
+def test_a_list_whose_charge_nobody_can_have_seen_is_not_placed(
+    signed_in: Client, service: Service, charge: str
+) -> None:
+    page = place(signed_in, text(service, 1), charge, uuid.uuid4())
+
+    assert "Place 1 order" in page
+    assert not Order.objects.exists()

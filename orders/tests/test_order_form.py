@@ -352,3 +352,17 @@ def test_fetching_the_quote_or_the_form_by_other_methods_is_refused(
 ) -> None:
     assert signed_in.get("/orders/new/quote/").status_code == 405
     assert signed_in.delete("/orders/new/").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "charge", ["1e30", "-1e30", "1e999999", "1e1000000", "1e-999999", "9" * 400]
+)
+def test_a_charge_that_nobody_can_have_seen_places_nothing(
+    signed_in: Client, service: Service, charge: str
+) -> None:
+    fields = drawn(signed_in, service) | {"link": LINK, "quantity": "1000", "action": "place"}
+
+    page = signed_in.post("/orders/new/", fields | {"seen_charge": charge}).content.decode()
+
+    assert "Place order · $2.00" in page
+    assert not Order.objects.exists()
