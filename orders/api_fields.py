@@ -15,7 +15,6 @@ from orders.api_texts import BAD_REQUEST, Refused
 MAX_IDS = 100
 MAX_BODY = 1024 * 1024
 _LONGEST_ID = 18
-_FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 _LISTS_OF_IDS = {"orders", "refills"}
 
 
@@ -55,9 +54,9 @@ def _body(request: HttpRequest) -> dict[str, str]:
     if not length.isdecimal() or int(length) > MAX_BODY:
         raise Refused(f"{BAD_REQUEST}: too long")
     try:
-        if request.content_type in _FORMS:
+        if request.content_type == "multipart/form-data":
             return _flat(request.POST)
-        # Whatever the client calls it: seen at real ones, both under all sorts of names.
+        # Whatever the client calls it: seen at real ones, both under all sorts of names and encodings.
         if request.body.lstrip().startswith(b"{"):
             return _json(request.body)
         return _flat(QueryDict(request.body, encoding="utf-8"))
