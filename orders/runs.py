@@ -103,11 +103,13 @@ def _collect(run: BulkRun, orders: QuerySet[Order]) -> int:
 @transaction.atomic
 def stop(run_id: int, *, actor: User) -> int:
     """Do no more of it: how many orders never had their turn. What is done stays done."""
+    now = timezone.now()
+    # The rows before their run: in this order whoever works on them takes the locks.
+    waiting = BulkRow.objects.filter(run=run_id, state=State.WAITING)
+    left = waiting.update(state=State.STOPPED, done_at=now)
     run = BulkRun.objects.select_for_update(no_key=True).get(pk=run_id)
     if run.finished_at is not None:
         raise NotPossible(_("It has ended."))
-    now = timezone.now()
-    left = run.rows.filter(state=State.WAITING).update(state=State.STOPPED, done_at=now)
     run.stopped_by, run.finished_at = actor, now
     run.save(update_fields=["stopped_by", "finished_at"])
     _audit(run, actor, _("stopped"), {"left": left})

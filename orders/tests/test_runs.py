@@ -1,5 +1,6 @@
 """Bulk actions: asked for on the list of orders, worked off in the background, each order once."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,6 +20,7 @@ from accounts.models import AuditEntry, User
 from catalog.models import Service
 from orders import runs
 from orders.models import Order, Request
+from orders.run_actions import WORK
 from orders.run_models import BulkRow, BulkRun
 from orders.states import Dispatch, Status
 from orders.tests.processes import file_database, workers
@@ -418,3 +420,30 @@ def test_of_many_workers_one_gets_the_lease(staff: User, sent: list[Order]) -> N
     assert sorted(each for each in done if isinstance(each, int))[-1] == 5
     assert sum(each for each in done if isinstance(each, int)) == 5
     assert Entry.objects.filter(kind="staff_refund").count() == 5
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_run_is_stopped_while_a_worker_is_at_one_of_its_orders(
+    staff: User, sent: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker holds its row and will want the run; whoever stops it must not hold the run."""
+    run = begun(staff, Action.REFUND, what="amount", amount="0.1")
+    honest, at_it, stops = WORK[Action.REFUND], threading.Event(), threading.Event()
+
+    def slow(its_run: BulkRun, order: Order) -> str:
+        at_it.set()
+        stops.wait(0.5)
+        return honest(its_run, order)
+
+    def stop() -> int:
+        assert at_it.wait(30)
+        return runs.stop(run.pk, actor=staff)
+
+    monkeypatch.setattr(runs, "WORK", {Action.REFUND: slow})
+
+    assert at_once([lambda: runs.work(run.pk), stop]) == [1, 4]
+
+    assert [state for state, _said in results(run)] == ["done", *["stopped"] * 4]
+    run.refresh_from_db()
+    assert (run.done, run.failed, run.stopped_by) == (1, 0, staff)
