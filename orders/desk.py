@@ -181,7 +181,7 @@ def set_counts(
     """Correct what the provider said of the start count and of what remains; no money moves.
 
     A running order's next answer from the provider overwrites it. Raises NotPossible for an order
-    that isn't at a provider, or more remaining than was ordered.
+    that isn't at a provider, more remaining than was ordered, or another remainder of a partial one.
     """
     note = _reason(reason)
     order = lock_order(order_id).order
@@ -189,6 +189,9 @@ def set_counts(
         raise NotPossible(_("The order is not at a provider."))
     if remains is not None and remains > order.quantity:
         raise NotPossible(_("No more can remain than was ordered."))
+    if order.status == Status.PARTIAL and remains != order.remains:
+        # What it gave back was reckoned by this, and the audit proves it by this.
+        raise NotPossible(_("The order has ended; what is owed is a refund."))
     before = {"start_count": order.start_count, "remains": order.remains}
     order.start_count, order.remains = start_count, remains
     order.save(update_fields=["start_count", "remains"])

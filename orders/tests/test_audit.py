@@ -16,6 +16,7 @@ from accounts.models import User
 from catalog.models import Provider, Service
 from orders import audit, desk, polls
 from orders.audit import Finding, Posted, account_fault, check
+from orders.errors import NotPossible
 from orders.models import Order
 from orders.money import lock_order, refund_order
 from orders.poll_models import Poll
@@ -299,3 +300,18 @@ def test_the_sum_of_the_audit_is_exact_where_the_databases_is_not(customer: User
         with connection.cursor() as cursor:
             cursor.execute("SELECT SUM(amount) = 11.0 FROM wallet_entry")
             assert cursor.fetchone() == (0,), "floats do differ; the test has teeth"
+
+
+@pytest.mark.parametrize("remains", [500, None])
+def test_staff_correct_no_count_by_which_money_was_given_back(
+    order: Order, staff: User, remains: int | None
+) -> None:
+    """The audit would call the refund wrong, and the customer's account would be frozen."""
+    apply_status(order.pk, says(State.PARTIAL, "Partial", remains=remains))
+    counts: dict[str, Any] = {"order_id": order.pk, "start_count": 7, "reason": "x", "actor": staff}
+
+    with pytest.raises(NotPossible, match="owed is a refund"):
+        desk.set_counts(remains=300, **counts)
+    desk.set_counts(remains=remains, **counts)
+
+    assert codes() == []
