@@ -189,7 +189,9 @@ def decide(facts: Facts, answer: OrderStatus) -> Decision:
         return _told(facts, answer, _RUNNING[answer.state])
     if answer.state not in _ENDED:
         return _told(facts, answer, facts.status, attention=Attention.UNKNOWN_STATUS)
-    if facts.shape is Shape.SUBSCRIPTION or (facts.shape is Shape.DRIP_FEED and _has_parts(answer)):
+    if facts.shape is Shape.SUBSCRIPTION or (
+        facts.shape is Shape.DRIP_FEED and (facts.parts or _has_parts(answer))
+    ):
         return _container(facts, answer)
     if answer.state == State.EXPIRED:
         return _told(facts, answer, facts.status, attention=Attention.UNKNOWN_STATUS)

@@ -1,6 +1,7 @@
 """Orders that staff say have ended: money by the provider's rules, ceilings and a second person."""
 
 import uuid
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import Any
 
@@ -16,10 +17,13 @@ from orders import approvals, desk, polls
 from orders.audit import check
 from orders.errors import NotPossible
 from orders.models import Order
+from orders.settlement import apply_status
 from orders.states import Dispatch, Status
 from orders.tests.races import at_once
+from orders.tests.test_settle_rules import says
 from orders.tests.upstream_world import due_at
 from orders.tests.worlds import assert_ledger_adds_up, balance_of, order_of
+from upstream.answers import State
 from wallet.ceilings import NotYours
 from wallet.models import Account, Approval, Ceiling, Entry, TopUpMethod, TopUpRequest
 from wallet.topups import approve_or_ask, file_request, refuse
@@ -139,6 +143,40 @@ def test_a_container_waits_for_its_parts(
     # 100 of 1,000 units were delivered.
     assert given == D("1.8")
     assert_ledger_adds_up_to(order, D("1.8"))
+
+
+@pytest.mark.parametrize(
+    ("end", "given", "status"),
+    [(Status.CANCELED, "1.2", Status.PARTIAL), (Status.COMPLETED, "0", Status.COMPLETED)],
+)
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_the_parts_of_a_drip_feed_delivered_is_not_given_back(
+    order: Order, staff: User, end: Status, given: str, status: Status, by_hand: bool
+) -> None:
+    """Ten runs of 100, four of which were made; the word of the end names none of them."""
+    Order.objects.update(parameters={"quantity": "100", "runs": "10", "interval": "9"})
+    listed = says(State.IN_PROGRESS, "In progress", orders=("11", "12", "13", "14"))
+    apply_status(order.pk, listed)
+    *made, last = order.children.order_by("pk")
+    for part in made:
+        apply_status(part.pk, says(State.COMPLETED, remains=0))
+
+    def settle_it() -> None:
+        if by_hand:
+            desk.settle(order_id=order.pk, end=end, remains=None, reason="x", actor=staff)
+        else:
+            apply_status(order.pk, says(State(end.value)))
+
+    with pytest.raises(NotPossible, match="part orders") if by_hand else nullcontext():
+        settle_it()
+    order.refresh_from_db()
+    assert (order.status, order.refunded) == (Status.IN_PROGRESS, 0)
+
+    apply_status(last.pk, says(State.COMPLETED, remains=0))
+    settle_it()
+    order.refresh_from_db()
+    assert (order.status, order.refunded) == (status, D(given))
+    assert [finding for finding in check() if finding.is_error] == []
 
 
 def assert_ledger_adds_up_to(order: Order, refunded: Decimal) -> None:
