@@ -327,6 +327,22 @@ def test_a_provider_that_is_away_does_not_keep_others_from_being_asked(
     assert here.status == Status.COMPLETED
 
 
+def test_an_address_that_can_not_be_used_keeps_nobody_from_being_asked(
+    upstream: Upstream, customer: User, provider: Provider
+) -> None:
+    """A port above 65535 is one: the form takes it, and no client can be made of it."""
+    Provider.objects.filter(pk=provider.pk).update(url="https://panel.example:80443/api/v2")
+    away, here = upstream.accept(customer), upstream.accept(customer)
+    move_to(away, provider)
+    upstream.world.advance(11)
+    report = poll_due()
+    assert (report.failed, report.asked) == (1, 1)
+    here.refresh_from_db()
+    assert here.status == Status.COMPLETED
+    with pytest.raises(NotPossible, match="did not answer"):
+        check_now(away.pk)
+
+
 @pytest.mark.parametrize("kind", ["missing_ids", "string_errors", "listed_status"])
 def test_an_id_the_provider_does_not_know_changes_no_money(
     upstream: Upstream, customer: User, kind: str

@@ -10,6 +10,7 @@ from django.conf import LazySettings
 from django.utils import timezone
 
 from accounts.models import User
+from catalog.models import Provider
 from orders import desk, requests
 from orders.audit import check
 from orders.errors import NotPossible
@@ -455,3 +456,25 @@ def test_a_cancel_is_asked_for_once(running: Order, customer: User) -> None:
     cancel_order(order_id=running.pk, actor=customer)
     with pytest.raises(NotPossible, match="was requested"):
         cancel_order(order_id=running.pk, actor=customer)
+
+
+def test_an_address_that_can_not_be_used_keeps_no_other_request_waiting(
+    upstream: Upstream, customer: User, provider: Provider
+) -> None:
+    Provider.objects.filter(pk=provider.pk).update(url="https://panel.example:80443/api/v2")
+    away, here = (upstream.accept(customer) for _ in range(2))
+    upstream.world.advance(11)
+    for order in (away, here):
+        check_now(order.pk)
+    asked = [request_refill(order_id=order.pk, actor=None) for order in (away, here)]
+    Order.objects.filter(pk=away.pk).update(provider=provider)
+    Request.objects.filter(pk=asked[0].pk).update(provider=provider)
+
+    assert send_due() == 1
+    assert (state(asked[0]), state(asked[1])) == (RequestState.QUEUED, RequestState.ACCEPTED)
+
+    named = {"state": RequestState.ACCEPTED, "upstream_id": "77"}
+    Request.objects.filter(pk=asked[0].pk).update(next_poll_at=timezone.now(), **named)
+    upstream.world.advance(100)
+    poll_refills()
+    assert (state(asked[0]), state(asked[1])) == (RequestState.ACCEPTED, RequestState.COMPLETED)
