@@ -201,6 +201,9 @@ def _failed(error: UpstreamError) -> _Verdict:
 def _conclude(request: Request, verdict: _Verdict) -> bool:
     """Write what came of it, unless another attempt or staff have; True when it was sent."""
     now = timezone.now()
+    if request.kind == Request.Kind.CANCEL:
+        # Before the request, as whoever ends the order locks them; nor does it end unseen meanwhile.
+        Order.objects.select_for_update(no_key=True).only("pk").get(pk=request.order_id)
     mine = Request.objects.filter(
         pk=request.pk,
         attempt_no=request.attempt_no,

@@ -16,17 +16,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from catalog.models import Provider, Service
-from orders import desk, following, fulfilment, polls
+from orders import desk, following, fulfilment, polls, requests, settlement
 from orders.attention import Attention
 from orders.audit import check
 from orders.claims import claim_many, mark
 from orders.following import poll_due
 from orders.fulfilment import forward
-from orders.models import Order
+from orders.models import Order, Request
 from orders.poll_models import Poll
 from orders.requests import cancel_order
 from orders.settlement import apply_status
-from orders.states import FINAL, Dispatch, Status
+from orders.states import FINAL, Dispatch, RequestState, Status
 from orders.tests.races import at_once
 from orders.tests.test_settle_apply import make_order
 from orders.tests.test_settle_rules import says
@@ -400,3 +400,44 @@ def test_polling_and_settling_at_once_end_every_order_and_wait_for_nobody_in_tur
     assert not Poll.objects.exists()
     assert set(Order.objects.values_list("status", flat=True)) <= set(FINAL)
     assert errors() == []
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_cancel_that_is_concluded_while_its_order_ends_is_answered(
+    orders: list[Order], monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """One that was being sent would else be left to its sender, who saw the order running; and the
+    late answer to an unconfirmed one would wait for the order's poll and hold the request."""
+    order = orders[0]
+    state, wait = RequestState.SENDING, -LATER
+    if late:
+        state, wait = RequestState.UNKNOWN, LATER
+    Poll.objects.filter(order=order).update(due_at=timezone.now() + wait)
+    request = Request.objects.create(
+        order=order, provider=order.provider, kind="cancel", state=state, attempt_no=1,
+        lease_until=timezone.now() + LATER,
+    )  # fmt: skip
+    honest, has_ended = settlement.close_cancels, threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        if not late:
+            honest(*args, **kwargs)
+        has_ended.set()
+        never.wait(0.5)
+        if late:
+            honest(*args, **kwargs)
+
+    def conclude() -> bool:
+        assert has_ended.wait(30)
+        return requests._conclude(request, requests._Verdict(RequestState.ACCEPTED))
+
+    never = threading.Event()
+    monkeypatch.setattr(settlement, "close_cancels", slow)
+
+    done = at_once([lambda: apply_status(order.pk, says(State.CANCELED)), conclude])
+
+    assert done == [True, not late]
+    request.refresh_from_db()
+    assert request.state == RequestState.COMPLETED
