@@ -432,7 +432,8 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
     news, owing = _decided(different)
     changed = sum(apply_status(pk, answer, now=now) for pk, answer in (*alone, *owing))
     changed += _write(news, now)
-    _flag([order for order in missing if _is_overdue(order, now)], Attention.STATUS_MISSING, now)
+    overdue = [order for order in missing if _is_overdue(order, now) and not order.attention]
+    _flag(overdue, Attention.STATUS_MISSING, now)
     _give_up(stuck, now)
     asked = sum(len(batch.orders) for batch, _answers in answered)
     return PollReport(calls=len(answered), asked=asked, changed=changed, missing=len(missing))
@@ -528,11 +529,12 @@ def _give_up(orders: Sequence[_Asked], now: datetime) -> None:
 
 def _flag(orders: Sequence[_Asked], attention: Attention, now: datetime) -> None:
     """Have staff look at orders that nothing is known of; money is never touched for that."""
-    quiet = [order.pk for order in orders if not order.attention]
-    if not quiet:
+    if not orders:
         return
+    # As they are now: the same answers may have taken away what needed attention before.
+    keys = [order.pk for order in orders]
     with transaction.atomic():
-        unflagged = Order.objects.filter(pk__in=quiet, attention="", status__in=OPEN)
+        unflagged = Order.objects.filter(pk__in=keys, attention="", status__in=OPEN)
         flagged = list(unflagged.values_list("pk", flat=True))
         unflagged.update(attention=attention)
         values = {"attention": str(attention)}

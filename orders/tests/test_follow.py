@@ -408,6 +408,18 @@ def test_an_order_that_never_ends_is_given_to_staff_after_90_days(
     assert poll_due().calls == 0
 
 
+def test_an_order_whose_last_answer_takes_its_attention_away_is_given_to_staff_too(
+    upstream: Upstream, customer: User
+) -> None:
+    order = upstream.accept(customer, link="https://example.com/slow")
+    long_ago = timezone.now() - timedelta(days=91)
+    odd = Attention.UNKNOWN_STATUS
+    Order.objects.filter(pk=order.pk).update(sent_at=long_ago, attention=odd)
+    poll_due()
+    order.refresh_from_db()
+    assert (order.attention, due_at(order)) == (Attention.STUCK, None)
+
+
 def test_orders_that_end_are_asked_about_one_last_time_after_90_days(
     upstream: Upstream, customer: User
 ) -> None:
