@@ -417,7 +417,7 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
     """Write what these calls brought; the statements don't grow with the number of calls."""
     missing: list[_Asked] = []
     stuck: list[_Asked] = []
-    alone: list[tuple[int, OrderStatus]] = []
+    alone: list[tuple[_Asked, OrderStatus]] = []
     different: list[tuple[_Asked, OrderStatus]] = []
     for batch, answers in answered:
         stuck += [order for order in batch.orders if order.pk in batch.stuck]
@@ -426,11 +426,14 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
             if not isinstance(answer, OrderStatus):
                 missing.append(order)
             elif order.is_container:
-                alone.append((order.pk, answer))
+                alone.append((order, answer))
             elif not _is_same(order, answer):
                 different.append((order, answer))
     news, owing = _decided(different)
-    changed = sum(apply_status(pk, answer, now=now) for pk, answer in (*alone, *owing))
+    changed = sum(
+        apply_status(order.pk, answer, now=now, unmoved=order.status)
+        for order, answer in (*alone, *owing)
+    )
     changed += _write(news, now)
     overdue = [order for order in missing if _is_overdue(order, now) and not order.attention]
     _flag(overdue, Attention.STATUS_MISSING, now)
@@ -441,13 +444,13 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
 
 def _decided(
     different: Sequence[tuple[_Asked, OrderStatus]],
-) -> tuple[list[_News], list[tuple[int, OrderStatus]]]:
+) -> tuple[list[_News], list[tuple[_Asked, OrderStatus]]]:
     """What these answers change; and apart from it those that need the order's and money's locks.
 
     An order that somebody moved since it was claimed is left alone: its answer is older than that.
     """
     news: list[_News] = []
-    owing: list[tuple[int, OrderStatus]] = []
+    owing: list[tuple[_Asked, OrderStatus]] = []
     if not different:
         return news, owing
     orders = Order.objects.only(*_NEEDED).in_bulk([asked.pk for asked, _answer in different])
@@ -458,7 +461,7 @@ def _decided(
         facts = facts_of(order)
         decision = decide(facts, answer)
         if decision.refund > 0 or order.parent_id is not None:
-            owing.append((order.pk, answer))
+            owing.append((asked, answer))
         elif is_news(facts, decision):
             news.append(_News(order, decision))
     return news, owing

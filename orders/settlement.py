@@ -91,16 +91,20 @@ def facts_of(order: Order, parts: Iterable[Order] = (), *, unadopted: int = 0) -
 
 
 @transaction.atomic
-def apply_status(order_id: int, answer: OrderStatus, *, now: datetime | None = None) -> bool:
+def apply_status(
+    order_id: int, answer: OrderStatus, *, now: datetime | None = None, unmoved: str = ""
+) -> bool:
     """Write what the answer changes (state, refund, parts, timeline) in one transaction.
 
     Safe to repeat and to run at the same time: the order is locked with its account and read
-    again, and each kind of refund exists once per order. True when anything was written.
+    again, and each kind of refund exists once per order. `unmoved` is the status that the order had
+    when it was asked about: one that somebody moved since is left alone. True when anything was
+    written.
     """
     now = now or timezone.now()
     locked = lock_order(order_id)
     order = locked.order
-    if order.dispatch not in FOLLOWED:
+    if order.dispatch not in FOLLOWED or (unmoved and order.status != unmoved):
         return False
     has_learned = _learn_quantity(order, answer)
     parts = _parts(order, answer, now)

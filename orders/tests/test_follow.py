@@ -431,10 +431,11 @@ def test_orders_that_end_are_asked_about_one_last_time_after_90_days(
     assert (order.status, order.attention) == (Status.COMPLETED, "")
 
 
+@pytest.mark.parametrize("shape", [{}, {"quantity": "100", "runs": "3", "interval": "9"}])
 def test_an_order_that_moved_while_it_was_asked_about_is_left_alone(
-    upstream: Upstream, customer: User, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream, customer: User, monkeypatch: pytest.MonkeyPatch, shape: dict[str, str]
 ) -> None:
-    order = upstream.accept(customer)
+    order = upstream.accept(customer, **shape)
     upstream.world.advance(5)
     honest = Client.statuses
 
@@ -458,7 +459,7 @@ def test_an_order_that_moved_while_it_was_asked_about_is_left_alone(
     monkeypatch.setattr(following, "wait", act_while_waiting)
     assert poll_due().changed == 0
     order.refresh_from_db()
-    assert (order.status, due_at(order)) == (Status.COMPLETED, None)
+    assert (order.status, order.attention, due_at(order)) == (Status.COMPLETED, "", None)
 
 
 def test_a_drip_feed_is_followed_with_its_parts(upstream: Upstream, customer: User) -> None:
