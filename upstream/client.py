@@ -35,6 +35,8 @@ USER_AGENT = "Mozilla/5.0 (compatible; reseller-panel/1.0)"
 _KIB = 1024
 _SUBMISSION_LIMIT = 64 * _KIB
 _STATUS_LIMIT = 256 * _KIB
+# A hundred parents that list a thousand parts each.
+_STATUSES_LIMIT = 4 * _KIB * _KIB
 _SERVICES_LIMIT = 32 * _KIB * _KIB
 _ANSWER_KEPT = 2000
 
@@ -162,6 +164,7 @@ class Client:
         return self._read(
             {"action": "status", "orders": _joined(orders)},
             lambda answer, _: parse.order_statuses(answer, orders, self._rules),
+            limit=_STATUSES_LIMIT,
         )
 
     def refill(self, order: str, *, before_send: Callable[[], None] = _nothing) -> str:

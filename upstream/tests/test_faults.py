@@ -288,6 +288,18 @@ def test_an_endless_body_is_left_at_the_limit_of_its_kind(
     assert sent < 30 * 1024 * 1024
 
 
+def test_a_hundred_parents_with_their_parts_are_read(
+    server: ScriptedServer, make_client: MakeClient
+) -> None:
+    asked = [str(number) for number in range(100)]
+    parts = [f"{number:010}" for number in range(1_000)]
+    server.answer(reply(json.dumps({key: {"status": "Active", "orders": parts} for key in asked})))
+
+    answers = make_client().statuses(asked)
+
+    assert {len(getattr(answer, "orders", ())) for answer in answers.values()} == {999}
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See", "307 Temp", "308 Perm"])
 @pytest.mark.parametrize("action", ["add", "balance"])
 def test_a_redirect_is_unknown_and_its_target_hears_nothing(
