@@ -217,7 +217,7 @@ def _keep(facts: Facts) -> Decision:
 def _told(facts: Facts, answer: OrderStatus, status: Status, *, attention: str = "") -> Decision:
     """The answer's plain facts under a status; what it leaves out stays as it was."""
     start_count, remains = _count(answer.start_count), _count(answer.remains)
-    charge = _amount(answer.charge)
+    charge = amount_of(answer.charge)
     kept = "" if facts.attention in PASSING else facts.attention
     return Decision(
         status=status,
@@ -233,7 +233,8 @@ def _count(value: int | None) -> int | None:
     return value if value is not None and abs(value) <= _BIGGEST_COUNT else None
 
 
-def _amount(value: Decimal | None) -> Decimal | None:
+def amount_of(value: Decimal | None) -> Decimal | None:
+    """A charge as the provider says it; None for one that can't be kept."""
     if value is None or not 0 <= value <= LIMIT:
         return None
     return value.quantize(_MONEY_PLACES, rounding=ROUND_HALF_EVEN)
@@ -353,7 +354,7 @@ def _settle_subscription(facts: Facts, answer: OrderStatus) -> Decision:
 
 def _used(facts: Facts, answer: OrderStatus) -> tuple[Decimal, bool]:
     """What a subscription used of its charge, and whether staff should look."""
-    charge = _amount(answer.charge)
+    charge = amount_of(answer.charge)
     if not facts.parts and charge is not None and facts.expected_charge > 0:
         return round_money(charge * facts.charge / facts.expected_charge, up=True), False
     unlisted = max(0, (answer.posts or 0) - len(answer.orders))

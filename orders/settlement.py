@@ -16,6 +16,7 @@ from orders.decisions import (
     Facts,
     Part,
     Shape,
+    amount_of,
     decide,
     is_news,
     shape_of,
@@ -199,14 +200,15 @@ def _wake_parent(order: Order, now: datetime) -> None:
 
 def _learn_quantity(order: Order, answer: OrderStatus) -> bool:
     """Set the units of a subscription's part by the first charge its provider shows."""
-    if order.parent is None or order.upstream_charge is not None or not answer.charge:
+    charge = amount_of(answer.charge)
+    if order.parent is None or order.upstream_charge is not None or not charge:
         return False
     parent = order.parent
     facts = facts_of(parent)
     if facts.shape is not Shape.SUBSCRIPTION:
         return False
     least = int(parent.parameters.get("min", "1"))
-    order.quantity = units_of_charge(answer.charge, facts, least=least)
+    order.quantity = units_of_charge(charge, facts, least=least)
     order.save(update_fields=["quantity"])
     return True
 

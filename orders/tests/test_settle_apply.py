@@ -328,3 +328,20 @@ def test_an_order_waiting_to_be_confirmed_is_not_settled(customer: User, service
     order = make_order(customer, service, dispatch=Dispatch.UNKNOWN, upstream_id="")
     assert not apply_status(order.pk, says(State.CANCELED))
     assert balance(customer) == 8
+
+
+def test_an_absurd_charge_of_a_part_teaches_nothing_and_breaks_nothing(
+    customer: User, service: Service
+) -> None:
+    """What is raised here would keep all answers that came with it from being written."""
+    parameters = {"username": "x", "min": "10", "max": "100", "posts": "3", "delay": "0"}
+    kind = {"order_type": "subscriptions", "quantity": 300, "parameters": parameters}
+    parent = make_order(customer, service, expected_charge=Decimal("0.003"), **kind)
+    apply_status(parent.pk, says(State.ACTIVE, "Active", orders=("p1",)))
+    part = parent.children.get()
+
+    for charge in ("1e24", "-5"):
+        apply_status(part.pk, says(State.IN_PROGRESS, "In progress", charge=Decimal(charge)))
+
+    part.refresh_from_db()
+    assert (part.status, part.quantity, part.upstream_charge) == (Status.IN_PROGRESS, 100, None)
