@@ -7,7 +7,7 @@ looks at what has become old since, and at a bounded part of what lies behind an
 
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 
 from django.conf import settings
 from django.db import transaction
@@ -107,7 +107,7 @@ def _old_orders(
         orders = orders.filter(pk__lte=until)
     while True:
         read = list(orders.filter(pk__gt=after).values_list("pk", "created_at")[:CHUNK])
-        old = [row for row in read if row[1] < limit]
+        old = list(takewhile(lambda row: row[1] < limit, read))
         if old:
             yield old
         if len(old) < CHUNK:

@@ -347,3 +347,16 @@ def test_a_large_bulk_run_goes_in_parts_and_itself_last(
 
 def is_deletion(statement: dict[str, str]) -> bool:
     return statement["sql"].startswith("DELETE")
+
+
+def test_an_order_that_is_younger_than_the_next_one_is_not_passed_over(
+    order: Callable[[], Order],
+) -> None:
+    """Two machines' clocks differ, and orders that are placed at once get their numbers in any order."""
+    for days in (900, 729, 900):
+        aged(order(), days, finished=days)
+
+    for later in range(3):
+        retention.forget_timelines(NOW + later * DAY)
+
+    assert with_timeline() == set()
