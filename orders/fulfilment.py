@@ -495,18 +495,17 @@ def repeat_unknowns(limit: int = 100) -> int:
     repetition with the first order, so this can't place a second.
     """
     able = Provider.objects.filter(is_enabled=True).exclude(idempotency_param="")
-    unknown = Order.objects.filter(
-        dispatch=Dispatch.UNKNOWN, provider__in=list(able.values_list("pk", flat=True))
-    )
+    # All that bounds them is asked at once: those that can't be repeated must not fill the limit.
     lost = Attempt.objects.filter(
-        order__in=list(unknown.order_by("pk").values_list("pk", flat=True)[:limit]),
+        order__dispatch=Dispatch.UNKNOWN,
+        order__provider__in=list(able.values_list("pk", flat=True)),
         number=F("order__attempt_no"),
         outcome=Outcome.UNKNOWN,
         request_param=F("order__provider__idempotency_param"),
         finished_at__lte=Now() - REPEAT_AFTER,
         claimed_at__gte=Now() - REPEAT_WITHIN,
     )
-    return sum(_repeat(attempt) for attempt in lost.order_by("pk"))
+    return sum(_repeat(attempt) for attempt in lost.order_by("pk")[:limit])
 
 
 @transaction.atomic

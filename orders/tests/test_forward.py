@@ -13,7 +13,14 @@ from pytest_django import Settings
 from accounts.models import User
 from catalog.models import ErrorRule, Provider, Service
 from orders import gates
-from orders.fulfilment import HeldTransaction, forward, run_due, sweep, work
+from orders.fulfilment import (
+    HeldTransaction,
+    forward,
+    repeat_unknowns,
+    run_due,
+    sweep,
+    work,
+)
 from orders.models import Attempt, Gate, Order
 from orders.services import place_order
 from orders.states import Dispatch, Outcome, Status
@@ -704,3 +711,22 @@ def test_a_message_delivered_a_hundred_times_is_one_attempt(
 
     assert order.attempts.count() == 1
     assert_sound(simulator)
+
+
+def test_unknown_orders_that_are_too_old_keep_no_other_from_being_repeated(
+    simulator: Simulator, customer: User
+) -> None:
+    service = buy_from(simulator, idempotency_param="request_id")
+    for _ in range(2):
+        order = order_of(customer, service)
+        break_add(simulator, "lost_after")
+        forward(order.pk)
+        Gate.objects.all().delete()
+    then = timezone.now() - timedelta(minutes=3)
+    Attempt.objects.update(claimed_at=then, finished_at=then)
+    Attempt.objects.exclude(order=order).update(claimed_at=then - timedelta(days=2))
+
+    assert repeat_unknowns(limit=1) == 1
+
+    order.refresh_from_db()
+    assert order.dispatch == Dispatch.QUEUED
