@@ -318,7 +318,8 @@ def _hear(request: Request, answers: Mapping[str, RefillStatus | ItemError], now
         return _settle(request, RequestState.COMPLETED, answer.raw_status, now)
     if isinstance(answer, RefillStatus) and answer.state in _REFUSED:
         return _settle(request, RequestState.REJECTED, answer.raw_status, now)
-    if now - request.created_at > GIVE_UP_AFTER:
+    # Since it was sent: it may have waited for staff before.
+    if now - request.not_before > GIVE_UP_AFTER:
         # Nothing was heard for a month: closed, so that the customer may ask again.
         return _settle(request, RequestState.REJECTED, request.raw_status, now)
     raw = answer.raw_status if isinstance(answer, RefillStatus) else answer.text

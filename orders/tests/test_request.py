@@ -314,7 +314,7 @@ def test_a_refill_nobody_hears_of_is_closed_after_a_month(
     send_due()
     del upstream.world.book.refills["501"]
     assert poll_refills() == 0
-    Request.objects.update(created_at=timezone.now() - 31 * DAY)
+    Request.objects.update(not_before=timezone.now() - 31 * DAY)
     assert poll_refills() == 1
     assert state(request) == RequestState.REJECTED
 
@@ -478,3 +478,14 @@ def test_an_address_that_can_not_be_used_keeps_no_other_request_waiting(
     upstream.world.advance(100)
     poll_refills()
     assert (state(asked[0]), state(asked[1])) == (RequestState.ACCEPTED, RequestState.COMPLETED)
+
+
+def test_a_refill_that_waited_for_staff_has_its_month_from_when_it_was_sent(
+    upstream: Upstream, done: Order, customer: User
+) -> None:
+    upstream.world.book.next_refill = 501
+    request = request_refill(order_id=done.pk, actor=customer)
+    Request.objects.update(created_at=timezone.now() - 31 * DAY)
+    send_due()
+    poll_refills()
+    assert state(request) == RequestState.ACCEPTED
