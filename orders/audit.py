@@ -263,7 +263,8 @@ def _check_orders(now: datetime) -> Iterator[Finding]:
         if any(order_faults(facts, list(own), now)):
             suspects.append(pk)
     for pk in suspects:
-        account_id, faults = _look_again_at_order(pk, now)
+        # By the time of the look: an order may have grown too old to be followed since.
+        account_id, faults = _look_again_at_order(pk, timezone.now())
         for code in faults:
             yield Finding(code, SENTENCES[code], account_id=account_id, order_id=pk)
     yield from _orphans()

@@ -19,6 +19,7 @@ from orders.audit import Finding, Posted, account_fault, check
 from orders.errors import NotPossible
 from orders.models import Order
 from orders.money import lock_order, refund_order
+from orders.pacing import GIVE_UP_AFTER
 from orders.poll_models import Poll
 from orders.settlement import apply_status
 from orders.states import Dispatch, Status
@@ -313,5 +314,17 @@ def test_staff_correct_no_count_by_which_money_was_given_back(
     with pytest.raises(NotPossible, match="owed is a refund"):
         desk.set_counts(remains=300, **counts)
     desk.set_counts(remains=remains, **counts)
+
+    assert codes() == []
+
+
+def test_an_order_that_is_given_up_during_the_audit_is_no_finding(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = timezone.now()
+    Order.objects.update(sent_at=began - GIVE_UP_AFTER + timedelta(minutes=1))
+    polls.forget([order.pk])
+    times = [began, began + timedelta(minutes=2)]
+    monkeypatch.setattr(timezone, "now", lambda: times.pop(0) if len(times) > 1 else times[0])
 
     assert codes() == []
