@@ -44,7 +44,7 @@ def _ask(orders: Sequence[Order]) -> dict[int, Told]:
     except Rejected as exc:
         refused = Told(_("The provider refused to answer: %s") % exc.text, False)
         return dict.fromkeys((each.pk for each in orders), refused)
-    except (UpstreamError, ValueError):
+    except UpstreamError:
         silent = Told(_("The provider did not answer. Try again later."), False)
         return dict.fromkeys((each.pk for each in orders), silent)
     return {each.pk: _apply(each, answers[each.upstream_id]) for each in orders}

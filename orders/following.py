@@ -52,7 +52,7 @@ from orders.states import FINAL, OPEN, Status
 from orders.timeline import Code
 from upstream.answers import ItemError, OrderStatus
 from upstream.client import MAX_IDS, Client
-from upstream.errors import Kind, NotSent, Rejected, UpstreamError
+from upstream.errors import Kind, Rejected, UpstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def check_now(order_id: int) -> Order:
             answer = client.status(order.upstream_id)
     except Rejected as exc:
         raise NotPossible(_("The provider refused to answer: %s") % exc.text) from exc
-    except (UpstreamError, ValueError) as exc:
+    except UpstreamError as exc:
         raise NotPossible(_("The provider did not answer. Try again later.")) from exc
     apply_status(order_id, answer)
     return Order.objects.get(pk=order_id)
@@ -194,8 +194,6 @@ class _Callers:
             return self._client(batch.provider).statuses([o.upstream_id for o in batch.orders])
         except UpstreamError as error:
             return error
-        except ValueError:
-            return NotSent("the provider's address can't be used")
 
     def _client(self, provider: Provider) -> Client:
         place = (provider.pk, threading.get_ident())

@@ -143,11 +143,7 @@ def _send_and_record(claimed: Claim) -> None:
 def _exchange(claimed: Claim) -> verdicts.Result | None:
     """Make the call; None when there is nothing to decide because nothing was ours to send."""
     try:
-        client = claimed.provider.client(None if claimed.has_error_rules else NO_RULES)
-    except ValueError:
-        return verdicts.unsendable("the provider's address can't be used")
-    try:
-        with client:
+        with claimed.provider.client(None if claimed.has_error_rules else NO_RULES) as client:
             return client.add(
                 claimed.upstream_service,
                 claimed.parameters,

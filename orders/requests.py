@@ -142,8 +142,6 @@ def _send(request_id: int) -> bool:
         return False
     except UpstreamError as error:
         verdict = _failed(error)
-    except ValueError:
-        verdict = _failed(NotSent("the provider's address can't be used"))
     return _conclude(request, verdict)
 
 
@@ -294,7 +292,7 @@ def _poll(requests: Sequence[Request], now: datetime) -> int:
     try:
         with provider.client() as client:
             answers = client.refill_statuses([each.upstream_id for each in asked])
-    except (UpstreamError, ValueError) as error:
+    except UpstreamError as error:
         logger.warning(
             "refill status failed provider=%s reason=%s", provider.pk, type(error).__name__
         )

@@ -87,8 +87,6 @@ def ask(provider: Provider, ids: Sequence[int | str]) -> Answers | Stop:
         # The type and the HTTP status alone: an answer's text has no place in a log.
         status = f" HTTP {error.http_status}" if error.http_status else ""
         return Stop(f"{type(error).__name__}{status}")
-    except ValueError:
-        return Stop("address")
 
 
 def unusual(answers: Answers, *, control: str, foreign_text: str) -> str:

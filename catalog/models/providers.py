@@ -15,7 +15,7 @@ from accounts.encryption import EncryptedTextField
 from catalog.models.rules import RULE_FIELDS, Percent, PriceLayer, SiteRules, complete
 from catalog.pricing import Rule
 from upstream.client import Client, Timeouts
-from upstream.errors import Kind
+from upstream.errors import Kind, NotSent
 from upstream.kept import Kept
 from wallet.money import MoneyField, RateField
 
@@ -156,23 +156,27 @@ class Provider(PriceLayer):
     def client(self, rules: Mapping[str, Kind] | None = None) -> Client:
         """A client for this provider; use it as a context manager, outside transactions.
 
-        `rules` are the meanings of its error texts, looked up unless they are given.
+        `rules` are the meanings of its error texts, looked up unless they are given. Raises NotSent
+        when its address or key can't be used, as a call of the client would.
         """
         if rules is None:
             rules = {rule.text: Kind(rule.kind) for rule in self.error_rules.all()}
-        return Client(
-            url=self.url,
-            key=self.api_key,
-            allow_private=settings.ALLOW_PRIVATE_UPSTREAM,
-            timeouts=Timeouts(
-                connect=float(settings.UPSTREAM_CONNECT_TIMEOUT),
-                read=float(settings.UPSTREAM_READ_TIMEOUT),
-                total=float(settings.UPSTREAM_TOTAL_TIMEOUT),
-            ),
-            rules=rules,
-            error_wins=self.error_wins,
-            kept=connections,
-        )
+        try:
+            return Client(
+                url=self.url,
+                key=self.api_key,
+                allow_private=settings.ALLOW_PRIVATE_UPSTREAM,
+                timeouts=Timeouts(
+                    connect=float(settings.UPSTREAM_CONNECT_TIMEOUT),
+                    read=float(settings.UPSTREAM_READ_TIMEOUT),
+                    total=float(settings.UPSTREAM_TOTAL_TIMEOUT),
+                ),
+                rules=rules,
+                error_wins=self.error_wins,
+                kept=connections,
+            )
+        except ValueError:
+            raise NotSent("the provider's address or key can't be used") from None
 
 
 class BalanceSample(models.Model):
