@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[+-]?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?", re.ASCII | r
 _PLAIN_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
-_ID = re.compile(r"[^\s\x00-\x1f\x7f<>\"']{1,64}")
+_ID = re.compile(r"[^\s\x00-\x1f\x7f<>\"'\ud800-\udfff]{1,64}")
 _AMOUNT = re.compile(r"-?\d[\d.,]*", re.ASCII)
 # Unicode's categories Cc, Zl and Zp; and Cs.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")

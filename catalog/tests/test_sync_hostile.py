@@ -98,6 +98,16 @@ def test_ids_are_text_and_never_mixed_up(provider: Provider, panel: Panel) -> No
     assert state().keys() == {"1", "01", str(10**30), "a-b_c", "Ä", "good"}
 
 
+@pytest.mark.parametrize("name", ["service", "id"])
+def test_an_id_that_no_database_stores_is_none(provider: Provider, panel: Panel, name: str) -> None:
+    listed = {**row(1), "service": None, name: "half\ud800pair"}
+
+    run = sync_raw(provider, panel, json.dumps(listed))
+
+    assert run.refused == 1
+    assert on_sale() == {"good"}
+
+
 def test_only_the_first_two_hundred_refused_rows_are_kept(provider: Provider, panel: Panel) -> None:
     run = sync_raw(provider, panel, *(json.dumps(row(at, rate=0)) for at in range(1, 301)))
 
