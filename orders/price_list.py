@@ -19,6 +19,7 @@ from catalog.version import version_for
 from orders.api_status import plain
 from upstream.order_types import find_type
 
+_PLACE = "api-services"
 _KEPT_SECONDS = 24 * 3600
 _CONTENT_TYPE = "application/json"
 
@@ -59,12 +60,13 @@ def current(customer_id: int | None = None) -> Prepared:
     state, has_own_prices = version_for(customer_id)
     if has_own_prices or not state:
         return prepare(customer_id)
-    place = f"api-services-{state}"
-    found: Prepared | None = cache.get(place)
-    if found is None:
-        found = prepare()
-        cache.set(place, found, _KEPT_SECONDS)
-    return found
+    kept: tuple[str, Prepared] | None = cache.get(_PLACE)
+    if kept is not None and kept[0] == state:
+        return kept[1]
+    prepared = prepare()
+    # In one place: a day's states of a large catalogue would fill the cache's memory.
+    cache.set(_PLACE, (state, prepared), _KEPT_SECONDS)
+    return prepared
 
 
 def prepare(customer_id: int | None = None) -> Prepared:

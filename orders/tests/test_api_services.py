@@ -5,9 +5,11 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.conf import LazySettings
+from django.core.cache import cache
 from django.http import HttpResponse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
@@ -252,3 +254,14 @@ def test_a_floor_that_rises_without_a_new_list_price_reaches_a_discounted_list(
     Service.objects.update(margin_min=30)
 
     assert [row["rate"] for row in program("services")] == ["1.4285715"]
+
+
+def test_of_all_states_of_the_catalogue_one_list_is_kept(service: Service) -> None:
+    kept = []
+    with patch.object(cache, "set", lambda place, *_: kept.append(place)):
+        for price in (3, 4, 5):
+            Service.objects.update(price_rate=price)
+            price_list.current()
+
+    assert len(kept) == 3
+    assert len(set(kept)) == 1
