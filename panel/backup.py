@@ -26,6 +26,15 @@ from psycopg.conninfo import make_conninfo
 
 _HOUR = 3600
 _SUFFIXES = {"sqlite": ".sqlite3", "postgresql": ".pgdump"}
+# Tables of a newer release than the copy's are not in it, and would be in the way: of the tables that
+# they refer to, and of the migrations that make them again.
+_DROP_TABLES = """
+DO $$ DECLARE found regclass; BEGIN
+    FOR found IN SELECT oid FROM pg_class
+        WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+    LOOP EXECUTE format('DROP TABLE IF EXISTS %s CASCADE', found); END LOOP;
+END $$
+"""
 
 
 class BackupFailed(Exception):
@@ -84,10 +93,13 @@ def restore(copy: Path) -> None:
     if connection.vendor == "sqlite":
         _replace_sqlite(copy, Path(_name()))
         return
-    _postgres(
-        "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction",
-        "--exit-on-error", "--dbname", _name(), str(copy),
-    )  # fmt: skip
+    with TemporaryDirectory(prefix="panel-restore-") as folder:
+        script = f"{folder}/copy.sql"
+        _postgres("pg_restore", "--clean", "--if-exists", "--no-owner", "--file", script, str(copy))
+        _postgres(
+            "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
+            "--dbname", _name(), "--command", _DROP_TABLES, "--file", script,
+        )  # fmt: skip
 
 
 def _name() -> str:
