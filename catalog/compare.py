@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from catalog.models import HeldChange, Service
 from catalog.pricing import NO_RULE, RATE_LIMIT, Rule, site_cost, work_out
-from catalog.rows import Facts, Judged
+from catalog.rows import Facts, Judged, is_separator
 from wallet.money import ZERO
 
 # Seen in a list 83 days apart: a renamed service keeps more than this of its letters, and an ID
@@ -163,10 +163,21 @@ def _is_set_aside(known: Known, wanted: Facts) -> bool:
 def _kept(listed: Facts, known: Known | None, terms: Terms) -> Facts:
     if known is None or not (terms.kept or known.keeps_category):
         return listed
-    kept = {name: getattr(known.facts, name) for name in terms.kept}
+    names = terms.kept - _faults(known.facts) if known.facts.refusal else terms.kept
+    kept = {name: getattr(known.facts, name) for name in names}
     if known.keeps_category:
         kept["category"] = known.facts.category
     return listed._replace(**kept)
+
+
+def _faults(facts: Facts) -> set[str]:
+    """The fields with which nothing can be sold, so that nobody wants to keep them."""
+    found = set()
+    if not facts.name or is_separator(facts.name):
+        found.add("name")
+    if facts.min_quantity > facts.max_quantity:
+        found |= {"min_quantity", "max_quantity"}
+    return found
 
 
 def hold_reasons(known: Known, facts: Facts, terms: Terms) -> tuple[HeldChange.Reason, ...]:

@@ -222,6 +222,30 @@ def test_who_asks_for_a_comparison_while_a_list_is_written_is_heard(
 
 
 @pytest.mark.parametrize(
+    ("setting", "bad", "now"),
+    [
+        ("sync_limits", {"min": "1000", "max": "10"}, {"min_quantity": 10, "max_quantity": 1000}),
+        ("sync_names", {"name": ""}, {"name": "Followers 1"}),
+        ("sync_names", {"name": "-----"}, {"name": "Followers 1"}),
+        ("sync_names", {"name": "", "max": "1"}, {"name": "Followers 1", "max_quantity": 1000}),
+    ],
+)
+def test_what_kept_a_service_from_being_sold_follows_the_provider_in_any_case(
+    provider: Provider, panel: Panel, setting: str, bad: dict[str, Any], now: dict[str, Any]
+) -> None:
+    Provider.objects.update(**{setting: False})
+    panel.lists([row(1, **bad), row(2)])
+    sync_provider(Provider.objects.get())
+    assert on_sale() == {"2"}
+
+    panel.lists([row(1), row(2)])
+
+    assert sync_provider(Provider.objects.get()).changed == 1
+    assert on_sale() == {"1", "2"}
+    assert Service.objects.filter(upstream_id="1", **now).exists()
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"name": "Likes"},
