@@ -152,6 +152,9 @@ def _accept(provider: Provider, rows: Sequence[HeldChange], actor: User) -> None
     found = []
     for upstream_id, known in stored.services.items():
         wanted = facts[known.pk]
+        if known.keeps_category:
+            # Somebody may have moved it while the change waited.
+            wanted = wanted._replace(category=known.facts.category)
         final, price = offer(wanted, terms, stored.category_rule(wanted.category), known)
         found.append(Change(upstream_id, final, price, known, position=0))
     _write(found, listed, {name: each.pk for name, each in stored.categories.items()})

@@ -10,7 +10,7 @@ from django.test import Client
 from accounts.models import User
 from catalog import history
 from catalog.compare import is_alike
-from catalog.models import HeldChange, Provider, Service, ServiceChange, SyncRun
+from catalog.models import Category, HeldChange, Provider, Service, ServiceChange, SyncRun
 from catalog.sync import sync_provider
 from catalog.tests.panel import Panel, row, sample
 from catalog.tests.test_admin import PROVIDER, SERVICES, act, page, text
@@ -119,6 +119,20 @@ def test_an_accepted_change_is_taken_over_and_sold_again(
     assert ServiceChange.objects.get(service=service).actor == staff
     again()
     assert HeldChange.objects.count() == 1
+
+
+def test_a_service_that_was_moved_meanwhile_stays_there_when_its_change_is_accepted(
+    owner: Client, careful: Provider, panel: Panel
+) -> None:
+    panel.lists([row(1, rate="3"), row(2)])
+    again()
+    moved_to = Category.objects.create(name="Best", markup_percent=200)
+    Service.objects.filter(upstream_id="1").update(category=moved_to, keeps_category=True)
+
+    decide(owner, "accept")
+
+    assert first().category == moved_to
+    assert (first().cost_rate, first().price_rate) == (3, 9)
 
 
 def test_an_ignored_change_stays_ignored_until_the_list_says_something_else(
