@@ -109,32 +109,43 @@ def _sync(
 ) -> None:
     report(_("Fetching the list of %(provider)s") % {"provider": provider})
     fetched = fetch(provider)
+    digests = _digests(provider, fetched)
     if expected and fetched.fingerprint != expected:
         raise ListRefused(_("The list has changed since the preview; look at it again."))
     listed = fetched.listed
     run.outcome = SyncRun.Outcome.UNCHANGED
     if listed is None:
-        _note_read(provider, fetched)
+        _note_known(provider, digests)
         return
     report(_("%(count)s services listed") % {"count": len(listed.facts)})
     _note_refused(run, listed)
     if not listed.facts:
         raise ListRefused(_("The list is empty."))
-    _apply(provider.pk, run, listed, report, accepts_short=accepts_short)
-    _note_read(provider, fetched)
+    _apply(provider, run, listed, digests, report, accepts_short=accepts_short)
+    _take_note(provider, digests)
 
 
-def _note_read(provider: Provider, fetched: Fetched) -> None:
-    """Remember a list that was applied, or that says the same as one that was."""
-    if fetched.fingerprint == provider.catalogue_sha256:
-        return
-    # Somebody may have asked for a new comparison meanwhile (`services.forget_lists`).
-    unmoved = Provider.objects.filter(pk=provider.pk, catalogue_sha256=provider.catalogue_sha256)
+def _digests(provider: Provider, fetched: Fetched) -> dict[str, str]:
     found = fetched.recognition
-    provider.catalogue_sha256, provider.rows_sha256 = found.whole, found.rows
-    # Not asked for when the rows were known: then it says what the last one said.
-    provider.contents_sha256 = found.contents or provider.contents_sha256
-    unmoved.update(**{name: getattr(provider, name) for name in DIGESTS})
+    # Its contents are not asked for when the rows were known: then it says what the last one said.
+    values = (found.whole, found.rows, found.contents or provider.contents_sha256)
+    return dict(zip(DIGESTS, values, strict=True))
+
+
+def _take_note(provider: Provider, digests: dict[str, str]) -> None:
+    for name, value in digests.items():
+        setattr(provider, name, value)
+
+
+def _note_known(provider: Provider, digests: dict[str, str]) -> None:
+    """Remember a list that says the same as the last one that was applied."""
+    if digests["catalogue_sha256"] == provider.catalogue_sha256:
+        return
+    # Another sync may have applied another list meanwhile, or somebody may have asked for a new
+    # comparison (`services.forget_lists`).
+    unmoved = Provider.objects.filter(pk=provider.pk, catalogue_sha256=provider.catalogue_sha256)
+    unmoved.update(**digests)
+    _take_note(provider, digests)
 
 
 def fetch(provider: Provider, *, even_if_known: bool = False) -> Fetched:
@@ -173,16 +184,27 @@ def _note_refused(run: SyncRun, listed: Judged) -> None:
 
 @transaction.atomic
 def _apply(
-    provider_id: int, run: SyncRun, listed: Judged, report: Report, *, accepts_short: bool
+    asked: Provider,
+    run: SyncRun,
+    listed: Judged,
+    digests: dict[str, str],
+    report: Report,
+    *,
+    accepts_short: bool,
 ) -> None:
     """Write the differences, in one transaction that holds the provider's row.
 
     A list that says what the last one said doesn't come here, so most that do have something to
-    write; what is compared has to be read under the lock.
+    write; what is compared has to be read under the lock. By it the last list that was applied is
+    the one that is remembered, whichever was fetched last.
     """
-    provider = Provider.objects.locked(provider_id)
+    provider = Provider.objects.locked(asked.pk)
+    if _premises(provider) != _premises(asked):
+        # Its settings were changed since it was asked: nobody knows this list under today's.
+        digests.update(dict.fromkeys(DIGESTS, ""))
+    Provider.objects.filter(pk=provider.pk).update(**digests)
     with resting():
-        stored = read_stored(provider_id)
+        stored = read_stored(provider.pk)
     terms = terms_of(provider)
     if not accepts_short:
         _refuse_short(kept(stored, listed), terms.thresholds.vanishing)

@@ -221,6 +221,39 @@ def test_who_asks_for_a_comparison_while_a_list_is_written_is_heard(
     assert Provider.objects.get().catalogue_sha256 == ""
 
 
+def test_the_list_that_is_known_is_the_one_that_was_applied_last(
+    provider: Provider, panel: Panel
+) -> None:
+    """One sync waits for its turn while another reads a list that the provider then goes back to."""
+    panel.lists([row(1), row(2)])
+    sync_provider(provider)
+    waiting = Provider.objects.get()
+    panel.lists([row(1, rate="2"), row(2)])
+    sync_provider(Provider.objects.get())
+    panel.lists([row(1, rate="1.2"), row(2)])
+    assert sync_provider(waiting).changed == 1
+
+    panel.lists([row(1, rate="2"), row(2)])
+
+    assert sync_provider(Provider.objects.get()).changed == 1
+    assert Service.objects.get(upstream_id="1").cost_rate == 2
+
+
+def test_a_list_that_was_applied_under_other_settings_than_it_was_asked_for_is_not_known(
+    provider: Provider, panel: Panel
+) -> None:
+    panel.lists([row(1), row(2)])
+    sync_provider(provider)
+    waiting = Provider.objects.get()
+    Provider.objects.update(sync_names=False)
+    panel.lists([row(1, name="Followers, new"), row(2)])
+    sync_provider(waiting)
+
+    Provider.objects.update(sync_names=True)
+
+    assert sync_provider(Provider.objects.get()).changed == 1
+
+
 @pytest.mark.parametrize(
     ("setting", "bad", "now"),
     [
