@@ -51,8 +51,8 @@ class Fetched:
 
     @property
     def fingerprint(self) -> str:
-        """That of the very bytes."""
-        return self.recognition.whole
+        """That of what it says, in whatever order; "" for a list that was known by less."""
+        return self.recognition.contents
 
 
 class ListRefused(Exception):
@@ -110,7 +110,7 @@ def _sync(
     report(_("Fetching the list of %(provider)s") % {"provider": provider})
     fetched = fetch(provider)
     digests = _digests(provider, fetched)
-    if expected and fetched.fingerprint != expected:
+    if expected and digests["contents_sha256"] != expected:
         raise ListRefused(_("The list has changed since the preview; look at it again."))
     listed = fetched.listed
     run.outcome = SyncRun.Outcome.UNCHANGED

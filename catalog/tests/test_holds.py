@@ -11,6 +11,7 @@ from accounts.models import User
 from catalog import history
 from catalog.compare import is_alike
 from catalog.models import Category, HeldChange, Provider, Service, ServiceChange, SyncRun
+from catalog.preview import preview
 from catalog.sync import sync_provider
 from catalog.tests.panel import Panel, row, sample
 from catalog.tests.test_admin import PROVIDER, SERVICES, act, page, text
@@ -267,6 +268,19 @@ def test_another_list_than_the_previewed_one_is_not_applied(
 
     assert "The list has changed since the preview" in text(answer)
     assert first().cost_rate == 1
+
+
+def test_the_previewed_list_in_another_order_is_the_previewed_list(
+    careful: Provider, panel: Panel
+) -> None:
+    listed = [row(1, rate="1.2"), row(2)]
+    panel.lists(listed)
+    expected = preview(careful).fingerprint
+
+    panel.lists([row(2), row(1)])  # what is stored: known, and not what was shown
+    assert sync_provider(Provider.objects.get(), expected=expected).outcome == "refused"
+    panel.lists(listed[::-1])
+    assert sync_provider(Provider.objects.get(), expected=expected).changed == 1
 
 
 def test_a_provider_that_fails_is_a_sentence_in_the_preview(
