@@ -26,13 +26,18 @@ from psycopg.conninfo import make_conninfo
 
 _HOUR = 3600
 _SUFFIXES = {"sqlite": ".sqlite3", "postgresql": ".pgdump"}
-# Tables of a newer release than the copy's are not in it, and would be in the way: of the tables that
-# they refer to, and of the migrations that make them again.
-_DROP_TABLES = """
-DO $$ DECLARE found regclass; BEGIN
-    FOR found IN SELECT oid FROM pg_class
+# What a newer release than the copy's has made is not in it, and would be in the way: of the tables
+# that it refers to, and of the migrations that make it again. An extension, which may be somebody
+# else's, stays.
+_EMPTY = """
+DO $$ DECLARE found text; BEGIN
+    FOR found IN SELECT oid::regclass FROM pg_class
         WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
-    LOOP EXECUTE format('DROP TABLE IF EXISTS %s CASCADE', found); END LOOP;
+    LOOP EXECUTE 'DROP TABLE IF EXISTS ' || found || ' CASCADE'; END LOOP;
+    FOR found IN SELECT oid::regprocedure FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
+            SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+    LOOP EXECUTE 'DROP FUNCTION IF EXISTS ' || found || ' CASCADE'; END LOOP;
 END $$
 """
 
@@ -95,10 +100,10 @@ def restore(copy: Path) -> None:
         return
     with TemporaryDirectory(prefix="panel-restore-") as folder:
         script = f"{folder}/copy.sql"
-        _postgres("pg_restore", "--clean", "--if-exists", "--no-owner", "--file", script, str(copy))
+        _postgres("pg_restore", "--no-owner", "--no-comments", "--file", script, str(copy))
         _postgres(
             "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
-            "--dbname", _name(), "--command", _DROP_TABLES, "--file", script,
+            "--dbname", _name(), "--command", _EMPTY, "--file", script,
         )  # fmt: skip
 
 
