@@ -1,6 +1,7 @@
 """What people make happen in the catalogue: the first provider, new prices, releasing services."""
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from catalog import history
 from catalog.bulk import update_rows
-from catalog.compare import repriced
+from catalog.compare import Change, repriced
 from catalog.history import Cause
 from catalog.models import DIGESTS, HeldChange, Provider, Service
 from catalog.stored import read_stored, terms_of
@@ -57,22 +58,22 @@ def reprice(services: QuerySet[Service] | None = None, cause: Cause = NOBODY) ->
     now = timezone.now()
     changed: list[tuple[int, history.Fields]] = []
     for provider_id in sorted(providers):
-        changed += _reprice(provider_id, chosen, now)
+        terms = terms_of(Provider.objects.locked(provider_id))
+        changed += write_prices(repriced(read_stored(provider_id, chosen), terms), now)
     history.write(changed, cause, at=now)
     return len(changed)
 
 
-def _reprice(
-    provider_id: int, chosen: QuerySet[Service], now: datetime
+def write_prices(
+    changed: Iterable[Change], now: datetime | None = None
 ) -> list[tuple[int, history.Fields]]:
-    provider = Provider.objects.locked(provider_id)
-    terms = terms_of(provider)
-    found = [
-        (change.known.pk, change)
-        for change in repriced(read_stored(provider_id, chosen), terms)
-        if change.known is not None
-    ]
-    rows = [(pk, change.price_rate, change.facts.refusal, now) for pk, change in found]
+    """Write these new prices and nothing else of the services; gives what their history is to say.
+
+    The caller holds their provider's row.
+    """
+    at = now or timezone.now()
+    found = [(change.known.pk, change) for change in changed if change.known is not None]
+    rows = [(pk, change.price_rate, change.facts.refusal, at) for pk, change in found]
     update_rows(Service, ["price_rate", "refusal", "changed_at"], rows)
     return [(pk, history.fields_of(change)) for pk, change in found]
 

@@ -18,9 +18,10 @@ from django.utils.translation import gettext as _
 
 from catalog import chained, history, holds
 from catalog.bulk import insert_rows, update_rows
-from catalog.compare import Change, Kept, Stored, changes, kept, vanished
+from catalog.compare import Change, Kept, Stored, Terms, changes, kept, repriced, vanished
 from catalog.models import DIGESTS, Provider, Service, SyncRun
 from catalog.rows import Judged, judge_all, reason
+from catalog.services import write_prices
 from catalog.stored import FACT_COLUMNS, add_categories, read_stored, terms_of
 from upstream.answers import Balance
 from upstream.collector import resting
@@ -214,20 +215,33 @@ def _apply(
     held = [change for change in found if change.reasons]
     found = [change for change in found if not change.reasons]
     gone = [known.pk for known in vanished(stored, listed)]
+    aside = _aside(stored, terms, found)
     report(_("Writing %(count)s services") % {"count": len(found) + len(gone)})
     _insert(provider, stored, [change for change in found if change.known is None])
     _update(stored, [change for change in found if change.has_new_facts or change.has_new_price])
     _move(gone, [change.known.pk for change in found if change.known and change.has_returned])
-    _count(run, found, listed)
+    write_prices(aside)
+    _count(run, (*found, *aside), listed)
     run.vanished, run.held = len(gone), len(held)
-    if not (found or gone or held):
+    if not (found or gone or held or aside):
         return  # what is new is nothing that we keep, or another sync was faster
     run.outcome = SyncRun.Outcome.APPLIED
     run.finished_at = timezone.now()
     run.save(force_insert=True)
     holds.drop_outdated(found)
     holds.hold(held, run)
-    history.write(_history(found, gone), history.Cause(run=run))
+    history.write(_history((*found, *aside), gone), history.Cause(run=run))
+
+
+def _aside(stored: Stored, terms: Terms, found: Iterable[Change]) -> list[Change]:
+    """New prices of services whose change was held or ignored: those follow from rules, not from it."""
+    taken = {change.upstream_id for change in found}
+    aside = {
+        upstream_id: known
+        for upstream_id, known in stored.services.items()
+        if known.set_aside and known.is_present and upstream_id not in taken
+    }
+    return list(repriced(Stored(aside, stored.categories), terms))
 
 
 def _history(found: Iterable[Change], gone: Iterable[int]) -> Iterator[tuple[int, history.Fields]]:

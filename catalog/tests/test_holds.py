@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 
 from accounts.models import User
@@ -153,6 +154,30 @@ def test_an_ignored_change_stays_ignored_until_the_list_says_something_else(
     again()
     assert HeldChange.objects.filter(state="open").count() == 1
     assert first().is_held
+
+
+def test_the_price_of_a_service_whose_change_was_ignored_follows_the_markup_all_the_same(
+    owner: Client, careful: Provider, panel: Panel, settings: LazySettings
+) -> None:
+    listed = [row(1, rate="3"), row(2)]
+    panel.lists(listed)
+    again()
+    decide(owner, "ignore")
+    position = first().position
+    settings.MARKUP_PERCENT = D(100)
+
+    panel.lists(listed[::-1])
+    again()
+
+    service = first()
+    assert (service.price_rate, service.cost_rate, service.position) == (2, 1, position)
+    assert (service.listed_cost_rate, service.is_held) == (3, False)
+    assert HeldChange.objects.get().state == "ignored"
+    newest = ServiceChange.objects.filter(service=service).latest("pk").fields
+    assert {name: [D(price) for price in prices] for name, prices in newest.items()} == {
+        "price_rate": [D("1.5"), D(2)]
+    }
+    assert SyncRun.objects.latest("pk").repriced == 2
 
 
 def test_a_list_that_goes_back_lets_go_of_what_was_held(careful: Provider, panel: Panel) -> None:
