@@ -75,6 +75,8 @@ def test_a_list_drops_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"SITE_URL": "panel.example.com"}, "SITE_URL must be an address"),
         ({"DATABASE_URL": "mysql://x@y/z"}, "DATABASE_URL must name PostgreSQL or SQLite"),
         ({"REDIS_URL": "amqp://x"}, "REDIS_URL must start with"),
+        # What the cache would take and the queue's library doesn't know.
+        ({"REDIS_URL": "unix:///run/redis.sock"}, "REDIS_URL must start with"),
         ({"LOG_FORMAT": "xml"}, "LOG_FORMAT must be text or json"),
         ({"CATALOG_SYNC_MINUTES": "0"}, "CATALOG_SYNC_MINUTES must be a whole number"),
         ({"POLL_YOUNG_SECONDS": "soon"}, "POLL_YOUNG_SECONDS must be a whole number"),
