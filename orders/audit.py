@@ -55,6 +55,8 @@ SENTENCES = {
     "placed_after_refund": _("it was placed at the provider after it was refunded"),
 }
 
+# What says that an order is on its way wrongly, and nothing of its customer's money.
+_OF_THE_WAY = {"accepted_without_id", "lease_over", "not_followed", "followed_wrongly"}
 _UNSENT = [Dispatch.REJECTED, Dispatch.WITHDRAWN]
 
 
@@ -117,8 +119,10 @@ def check() -> list[Finding]:
 
 @transaction.atomic
 def freeze(finding: Finding) -> bool:
-    """Stop sale on the account whose audit failed; False when it is frozen already or has none."""
-    if finding.account_id is None or not finding.is_error:
+    """Stop sale on the account whose money does not add up; False when it is frozen already, or
+    when the finding is of no account or not of its money."""
+    is_of_money = finding.is_error and finding.code not in _OF_THE_WAY
+    if finding.account_id is None or not is_of_money:
         return False
     account = _lock(finding.account_id)
     if account.frozen_reason:

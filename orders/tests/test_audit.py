@@ -265,6 +265,17 @@ def test_a_failed_account_is_frozen_once_and_takes_no_charge(
         make_order(customer, service)
 
 
+def test_an_account_is_not_frozen_for_an_order_that_is_on_its_way_wrongly(order: Order) -> None:
+    """Workers that were away for some minutes at night must not stop anybody's orders."""
+    changed(dispatch=Dispatch.SENDING, lease_until=LATE)(order)
+    polls.forget([order.pk])
+    findings = [finding for finding in check() if finding.is_error]
+
+    assert [finding.code for finding in findings] == ["lease_over"]
+    assert not any(audit.freeze(finding) for finding in findings)
+    assert not Account.objects.exclude(frozen_reason="").exists()
+
+
 def test_the_command_passes_on_an_honest_ledger(order: Order) -> None:
     out = io.StringIO()
     call_command("check_ledger", stdout=out)
