@@ -27,17 +27,18 @@ from psycopg.conninfo import make_conninfo
 _HOUR = 3600
 _SUFFIXES = {"sqlite": ".sqlite3", "postgresql": ".pgdump"}
 # What a newer release than the copy's has made is not in it, and would be in the way: of the tables
-# that it refers to, and of the migrations that make it again. An extension, which may be somebody
-# else's, stays.
+# that it refers to, and of the migrations that make it again. An extension and what belongs to it,
+# which may be somebody else's, stay.
 _EMPTY = """
 DO $$ DECLARE found text; BEGIN
     FOR found IN SELECT oid::regclass FROM pg_class
-        WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace
+        WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace AND NOT EXISTS (
+            SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
     LOOP EXECUTE 'DROP TABLE IF EXISTS ' || found || ' CASCADE'; END LOOP;
     FOR found IN SELECT oid::regprocedure FROM pg_proc
         WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
             SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
-    LOOP EXECUTE 'DROP FUNCTION IF EXISTS ' || found || ' CASCADE'; END LOOP;
+    LOOP EXECUTE 'DROP ROUTINE IF EXISTS ' || found || ' CASCADE'; END LOOP;
 END $$
 """
 
@@ -91,7 +92,8 @@ def restore(copy: Path) -> None:
     """Replace this installation's database by the copy; raises BackupFailed.
 
     The copy is proved first, so what is there is only given up for something good. On PostgreSQL
-    the replacement is one transaction. Nothing else may use the database meanwhile.
+    the replacement is one transaction, and all tables and functions of the schema go, also those
+    that the copy doesn't have. Nothing else may use the database meanwhile.
     """
     prove(copy)
     connection.close()
