@@ -72,8 +72,7 @@ class _Known:
 
     def send(self, task: str, identifier: int, headers: Mapping[str, str]) -> None:
         if task not in self.made:
-            with _lock:
-                self.made[task] = _made_by_celery(self.app, task, headers)
+            self.made[task] = _made_by_celery(self.app, task, headers)
         message = with_numbers(self.made[task], identifier, headers)
         queue = message["properties"]["delivery_info"]["routing_key"]
         self._redis.lpush(f"{self._prefix}{queue}", json.dumps(message))
@@ -84,13 +83,12 @@ _lock = threading.Lock()
 
 
 def _made_by_celery(app: "Celery[Any]", task: str, headers: Mapping[str, str]) -> _Message:
-    """What Celery and Kombu put into a queue for this task.
-
-    One at a time: what is in memory is shared by all connections, and tasks share a queue.
-    """
+    """What Celery and Kombu put into a queue for this task."""
     with app.connection_for_write("memory://") as connection:
-        _by_celery(app, task, 0, headers, connection=connection)
         channel: Any = connection.default_channel
+        # Of its own: what is in memory is in the same queue for all connections and tasks.
+        channel.queues = {}
+        _by_celery(app, task, 0, headers, connection=connection)
         message: _Message = channel._get(app.amqp.router.route({}, task)["queue"].name)
         return message
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -177,30 +176,18 @@ def test_a_broker_that_is_away_is_said_to_be_so() -> None:
         publish(an_app(f"redis://127.0.0.1:{port}/0"), TASKS[0], 3, HEADERS)
 
 
-def test_messages_that_are_made_at_the_same_time_are_not_mixed_up(
+def test_a_message_is_made_apart_from_what_else_is_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """All that is in memory is in the same queue, whatever the connection is called."""
+    """All that Kombu keeps in memory is in the same queue, whatever the connection is called."""
     app = an_app("redis://127.0.0.1:1/0")
-    is_sent, others_done = threading.Event(), threading.Event()
-    send = messages._by_celery
+    sent: list[str] = []
+    monkeypatch.setattr(Redis, "lpush", lambda _self, _queue, text: sent.append(text))
+    with app.connection_for_write("memory://") as connection:
+        messages._by_celery(app, TASKS[1], 0, HEADERS, connection=connection)
 
-    def slow(app: "Celery[Any]", task: str, *args: Any, **options: Any) -> None:
-        send(app, task, *args, **options)
-        if task == TASKS[0]:
-            is_sent.set()
-            others_done.wait(1)
+        publish(app, TASKS[0], 7, HEADERS)
 
-    monkeypatch.setattr(messages, "_by_celery", slow)
-    monkeypatch.setattr(Redis, "lpush", lambda *_: None)
-    first = threading.Thread(target=publish, args=(app, TASKS[0], 7, HEADERS))
-    first.start()
-    assert is_sent.wait(5)
-    publish(app, TASKS[1], 7, HEADERS)
-    others_done.set()
-    first.join()
-
-    made = messages._known[app].made
-    assert {task: message["headers"]["task"] for task, message in made.items()} == {
-        task: task for task in TASKS[:2]
-    }
+        channel: Any = connection.default_channel
+        channel.queue_purge(app.amqp.router.route({}, TASKS[1])["queue"].name)
+    assert [json.loads(text)["headers"]["task"] for text in sent] == [TASKS[0]]
