@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
@@ -52,7 +52,7 @@ from orders.states import FINAL, OPEN, Status
 from orders.timeline import Code
 from upstream.answers import ItemError, OrderStatus
 from upstream.client import MAX_IDS, Client
-from upstream.errors import Kind, Rejected, UpstreamError
+from upstream.errors import Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ _LONGEST_RUN = 60.0
 _CLAIMED_TOGETHER = 10
 # Seconds in which answers are gathered, to be applied together; no call waits for that.
 _GATHERED = 0.2
+
+# How many calls it may take to find the orders that spoil the answer about all of a hundred.
+_MOST_PARTS = 40
+# An answer with another status is the way there, not the program: then nothing is to be found.
+_OF_THE_PROGRAM = {200, 500}
 
 # A refusal of a whole call with one of these is about the orders in it; any other is about us.
 _ABOUT_THE_ORDERS = {Kind.REQUEST, Kind.SERVICE, Kind.LINK, Kind.QUANTITY}
@@ -216,6 +221,7 @@ class _Turn:
     is_exhausted: bool = False
     has_stopped: bool = False
     has_failed: bool = False
+    extra_calls: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -254,7 +260,7 @@ class _Run:
             with self._lock:
                 under_way = list(self._under_way)
             if not under_way:
-                return report
+                return report + PollReport(calls=sum(turn.extra_calls for turn in self._turns))
             report += self._finish_some(under_way)
 
     def _clock(self) -> datetime:
@@ -291,12 +297,50 @@ class _Run:
     def _ask(self, turn: _Turn, batch: _Batch) -> Answers | UpstreamError:
         """One call, in a thread; then the next is started."""
         answers = _believed(batch, self._callers.ask(batch))
+        is_alone = len(batch.orders) == 1
+        if isinstance(answers, UpstreamError) and _may_be_one(answers) and not is_alone:
+            answers = self._ask_apart(turn, batch, answers)
         with self._lock:
             turn.under_way -= 1
             self._calling -= 1
             turn.has_stopped |= isinstance(answers, UpstreamError)
         self._start()
         return answers
+
+    def _ask_apart(
+        self, turn: _Turn, batch: _Batch, error: UpstreamError
+    ) -> Answers | UpstreamError:
+        """Ask in halves: a program that fails about one order gives no answer about the others.
+
+        When neither half is answered it is the provider that fails, and `error` stands. An order
+        that fails alone has an ItemError; of one that could not be told from it nothing is known.
+        """
+        answers: dict[str, OrderStatus | ItemError] = {}
+        spoilt, parts = deque([batch.orders]), 0
+        while spoilt and parts < _MOST_PARTS:
+            orders = spoilt.popleft()
+            if len(orders) == 1:
+                answers[orders[0].upstream_id] = ItemError(str(error), Kind.UNRECOGNISED)
+                continue
+            for half in _halves(orders):
+                found = self._ask_part(turn, replace(batch, orders=half))
+                parts += 1
+                if not isinstance(found, UpstreamError):
+                    answers |= found
+                elif _may_be_one(found):
+                    spoilt.append(half)
+            if not answers:
+                break
+        return answers or error
+
+    def _ask_part(self, turn: _Turn, part: _Batch) -> Answers | UpstreamError:
+        provider, now = turn.provider, time.time()
+        with self._lock:
+            if not may_call(provider.pk, provider.status_calls_per_minute, now):
+                return NotSent("the provider's budget is spent")
+            note_call(provider.pk, provider.status_calls_per_minute, now)
+            turn.extra_calls += 1
+        return _believed(part, self._callers.ask(part))
 
     def _claim_some(self) -> None:
         """Claim as long as it's needed, but answers that have come don't wait for more than a round."""
@@ -403,6 +447,16 @@ def _may_ask(provider: Provider, order: _Asked) -> bool:
     return order.dispatch in FOLLOWED and order.provider_id == provider.pk
 
 
+def _may_be_one(error: UpstreamError) -> bool:
+    """Whether one order may be why nothing was said about those it was asked about with."""
+    return isinstance(error, OutcomeUnknown) and error.http_status in _OF_THE_PROGRAM
+
+
+def _halves(orders: Sequence[_Asked]) -> tuple[Sequence[_Asked], Sequence[_Asked]]:
+    middle = len(orders) // 2
+    return orders[:middle], orders[middle:]
+
+
 def _believed(batch: _Batch, result: Answers | UpstreamError) -> Answers | UpstreamError:
     """A refusal that names the orders is an answer about each: seen when every ID is unknown."""
     if isinstance(result, Rejected) and result.kind in _ABOUT_THE_ORDERS:
@@ -418,9 +472,10 @@ def _apply(answered: Sequence[tuple[_Batch, Answers]], now: datetime) -> PollRep
     alone: list[tuple[_Asked, OrderStatus]] = []
     different: list[tuple[_Asked, OrderStatus]] = []
     for batch, answers in answered:
-        stuck += [order for order in batch.orders if order.pk in batch.stuck]
-        for order in batch.orders:
-            answer = answers.get(order.upstream_id)
+        told = [order for order in batch.orders if order.upstream_id in answers]
+        stuck += [order for order in told if order.pk in batch.stuck]
+        for order in told:
+            answer = answers[order.upstream_id]
             if not isinstance(answer, OrderStatus):
                 missing.append(order)
             elif order.is_container:

@@ -343,6 +343,55 @@ def test_an_address_that_can_not_be_used_keeps_nobody_from_being_asked(
         check_now(away.pk)
 
 
+@pytest.mark.parametrize("kind", ["http_500", "html_page"])
+@pytest.mark.parametrize("spoiling", [1, 2])
+def test_an_order_about_which_a_provider_fails_spoils_no_other_ones_answer(
+    upstream: Upstream, customer: User, kind: str, spoiling: int
+) -> None:
+    orders = [upstream.accept(customer) for _ in range(5)]
+    bad, good = orders[:spoiling], orders[spoiling:]
+    for order in bad:
+        Order.objects.filter(pk=order.pk).update(sent_at=timezone.now() - timedelta(hours=2))
+        upstream.world.break_with("status", kind, times=None, order=order.upstream_id)
+    upstream.world.advance(11)
+
+    report = poll_due()
+
+    assert (report.failed, report.missing, report.changed) == (0, spoiling, len(good))
+    assert report.calls == upstream.world.counts.received["status"]
+    assert set(Order.objects.filter(status=Status.COMPLETED)) == set(good)
+    asked = Order.objects.filter(attention=Attention.STATUS_MISSING, status=Status.PENDING)
+    assert set(asked) == set(bad)
+    # The provider isn't left alone for it, and the orders are not either.
+    due(*bad)
+    upstream.world.heal()
+    assert poll_due().changed == spoiling
+    assert not Order.objects.exclude(attention="").exists()
+
+
+def test_a_provider_that_fails_about_all_orders_is_not_asked_about_each(
+    upstream: Upstream, customer: User
+) -> None:
+    for _ in range(5):
+        upstream.accept(customer)
+    upstream.world.break_with("status", "http_500", times=None)
+    report = poll_due()
+    assert (report.calls, report.failed, report.missing, report.changed) == (3, 1, 0, 0)
+    assert upstream.world.counts.received["status"] == 3
+    assert poll_due().calls == 0, "the provider is left alone for a while"
+
+
+def test_an_order_that_spoils_answers_is_looked_for_within_the_budget(
+    upstream: Upstream, customer: User
+) -> None:
+    orders = [upstream.accept(customer) for _ in range(5)]
+    Provider.objects.update(status_calls_per_minute=6)  # the next call has to wait
+    upstream.world.break_with("status", "http_500", times=None, order=orders[0].upstream_id)
+    report = poll_due()
+    assert (report.calls, report.failed, report.changed) == (1, 1, 0)
+    assert upstream.world.counts.received["status"] == 1
+
+
 @pytest.mark.parametrize("kind", ["missing_ids", "string_errors", "listed_status"])
 def test_an_id_the_provider_does_not_know_changes_no_money(
     upstream: Upstream, customer: User, kind: str

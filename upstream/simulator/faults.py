@@ -28,7 +28,7 @@ class Fault:
     probability: chance that a matching request is hit. when: "before" or "after" the request
     is processed; empty means what is usual for the kind. seconds: of a delay, or between two
     bytes. text, status, location, size: see the table in README.md. link: only requests
-    whose link contains this.
+    whose link contains this. order: only requests that name this order.
     """
 
     action: str
@@ -42,6 +42,7 @@ class Fault:
     location: str = ""
     size: int = 0
     link: str = ""
+    order: str = ""
     skip: int = 0
 
     def __post_init__(self) -> None:
@@ -75,10 +76,10 @@ class FaultPlan:
         """What is on now, with the times that are left."""
         return list(self._entries)
 
-    def take(self, action: str, link: str) -> Fault | None:
+    def take(self, action: str, fields: Fields) -> Fault | None:
         """The fault that hits this request, if any; its count falls by one."""
         for at, fault in enumerate(self._entries):
-            if not _matches(fault, action, link):
+            if not _matches(fault, action, fields):
                 continue
             if fault.skip:
                 self._entries[at] = dataclasses.replace(fault, skip=fault.skip - 1)
@@ -98,10 +99,14 @@ class FaultPlan:
             self._entries[at] = dataclasses.replace(fault, times=fault.times - 1)
 
 
-def _matches(fault: Fault, action: str, link: str) -> bool:
+def _matches(fault: Fault, action: str, fields: Fields) -> bool:
     # "*" is every API action; a connection has none yet.
     named = fault.action == action or (fault.action == "*" and action != "connect")
-    return named and fault.link in link
+    if fault.order and fault.order not in f"{fields.get('order')},{fields.get('orders')}".split(
+        ","
+    ):
+        return False
+    return named and fault.link in fields.get("link", "")
 
 
 @dataclass(frozen=True)

@@ -125,17 +125,17 @@ class World:
         with self.lock:
             self.faults.clear()
 
-    def take_fault(self, action: str, link: str = "") -> Fault | None:
-        """The fault for this request; it counts as used."""
+    def take_fault(self, action: str) -> Fault | None:
+        """The fault for a request of which no more is known; it counts as used."""
         with self.lock:
-            return self.faults.take(action, link)
+            return self.faults.take(action, {})
 
     def reply(self, fields: Fields) -> Reply:
         """Take a request as it comes from the wire, faults included."""
         action = fields.get("action", "")
         with self.lock:
             self.counts.received[action if action in ACTIONS else "other"] += 1
-            fault = self.faults.take(action, fields.get("link", ""))
+            fault = self.faults.take(action, fields)
             if fault is None:
                 return Reply(self.answer(fields))
             if fault.kind == "late":
