@@ -82,7 +82,7 @@ def is_paused(provider_id: int, now: datetime) -> bool:
 
 def note_failure(provider_id: int, now: datetime, *, is_first: bool) -> datetime:
     """Remember a failed call and say until when to wait; calls that fail together count once."""
-    failures = max(1, _failures(provider_id) + is_first)
+    failures = max(1, failures_of(provider_id) + is_first)
     until = now + pause(failures)
     cache.set(_pause_key(provider_id), (failures, until), LONGEST_PAUSE.total_seconds() * 2)
     return until
@@ -90,11 +90,12 @@ def note_failure(provider_id: int, now: datetime, *, is_first: bool) -> datetime
 
 def forgive(provider_id: int) -> None:
     """A call succeeded."""
-    if _failures(provider_id):
+    if failures_of(provider_id):
         cache.delete(_pause_key(provider_id))
 
 
-def _failures(provider_id: int) -> int:
+def failures_of(provider_id: int) -> int:
+    """How many calls in a row the provider has not answered; calls that fail together count once."""
     kept: tuple[int, datetime] | None = cache.get(_pause_key(provider_id))
     return kept[0] if kept else 0
 

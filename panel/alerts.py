@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from catalog.models import HeldChange, SyncRun
 from orders.models import Gate, Order
+from orders.pacing import failures_of
 from orders.states import Dispatch
 from panel import state
 from panel.models import Alert
@@ -28,6 +29,8 @@ OVER_AFTER = timedelta(minutes=5)
 UNSENT_AFTER = timedelta(minutes=30)
 SPENDING_DAYS = 7
 _SYNCS = 3
+# With the pauses between them about a quarter of an hour.
+_FAILURES = 6
 _SECONDS = 10
 
 
@@ -99,6 +102,9 @@ def _providers(now: datetime) -> Iterable[Trouble]:
             yield Trouble(
                 f"paused:{row.pk}:{row.pause}", text % {"provider": row.name, "reason": reason}
             )
+        if failures_of(row.pk) >= _FAILURES:
+            text = _("%(provider)s does not answer when it is asked about its orders.")
+            yield Trouble(f"status:{row.pk}", text % {"provider": row.name})
         if _list_fails(row.pk):
             text = _("The service list of %(provider)s can't be read.")
             yield Trouble(f"sync:{row.pk}", text % {"provider": row.name})

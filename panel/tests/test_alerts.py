@@ -17,6 +17,7 @@ from accounts.models import User
 from catalog.models import HeldChange, Provider, Service, SyncRun
 from orders.gates import pause, resume
 from orders.models import Attempt, Gate, Order
+from orders.pacing import forgive, note_failure
 from orders.run_models import BulkRow, BulkRun
 from orders.states import Dispatch, Outcome
 from orders.tests.worlds import order_of
@@ -161,6 +162,22 @@ def test_three_failed_readings_of_a_list_are_a_trouble(provider: Provider) -> No
     SyncRun.objects.create(provider=provider, outcome=outcomes.REFUSED)
 
     assert keys() == {f"sync:{provider.pk}"}
+
+
+def test_a_provider_that_says_nothing_of_its_orders_is_a_trouble_after_a_while(
+    provider: Provider,
+) -> None:
+    at = NOW
+    for _ in range(5):
+        at = note_failure(provider.pk, at, is_first=True)
+    assert keys() == set()
+
+    at = note_failure(provider.pk, at, is_first=True)
+    assert keys() == {f"status:{provider.pk}"}
+    assert at - NOW > timedelta(minutes=15)
+
+    forgive(provider.pk)
+    assert keys() == set()
 
 
 def test_a_balance_that_ends_soon_is_a_trouble(
