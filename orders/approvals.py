@@ -10,10 +10,12 @@ from django.utils.translation import gettext as _
 
 from accounts.models import User
 from orders import desk
+from orders.decisions import Decision, Part, partial_refund
 from orders.errors import NotPossible
 from orders.models import Order
 from orders.money import lock_order
-from orders.states import Status
+from orders.settlement import facts_of
+from orders.states import FINAL, Status
 from wallet import topups
 from wallet.ceilings import About, ask, close, lock_open, needs_approval
 from wallet.models import Approval, Entry
@@ -26,7 +28,8 @@ def refund_or_ask(
 ) -> Entry | None:
     """Refund (all that is left for None), or ask a second person and return None.
 
-    What was refunded of the order before counts towards the ceiling. Raises NotPossible.
+    What was refunded of the order before counts towards the ceiling, and what its parts' ends will
+    give back. Raises NotPossible.
     """
     # Two refunds at once must not both find room below the ceiling.
     order = lock_order(order.pk).order
@@ -34,7 +37,7 @@ def refund_or_ask(
     kind = Approval.Kind.REFUND
     if (made := desk.refund_made(order.pk, token)) is not None:
         return made
-    if not needs_approval(actor, kind, wanted, given=order.refunded):
+    if not needs_approval(actor, kind, wanted, given=_given(order)):
         return desk.refund(
             order_id=order.pk, amount=amount, reason=reason, actor=actor, token=token
         )
@@ -59,13 +62,37 @@ def settle_or_ask(
     Raises what `desk.settle` does.
     """
     order = lock_order(order.pk).order
-    refund = desk.foresee_end(order, end, remains).refund
+    decision = desk.foresee_end(order, end, remains)
+    refund, given = decision.refund, order.refunded
+    if order.parent is not None:
+        refund, given = (
+            _through_parent(order, order.parent, decision),
+            _given(order.parent, but=order),
+        )
     kind = Approval.Kind.SETTLEMENT
-    if not refund or not needs_approval(actor, kind, refund, given=order.refunded):
+    if not refund or not needs_approval(actor, kind, refund, given=given):
         return desk.settle(order_id=order.pk, end=end, remains=remains, reason=reason, actor=actor)
     end_of_it = {"end": end.value, "remains": remains}
     _ask(order, kind, refund, reason=reason, actor=actor, token=token, parameters=end_of_it)
     return None
+
+
+def _given(order: Order, *, but: Order | None = None) -> Decimal:
+    """What was given back of an order, and what the ends of its parts (`but` one) will give back."""
+    refunded: Decimal = order.refunded
+    if order.status in FINAL:
+        return refunded
+    others = order.children.exclude(pk=but.pk) if but else order.children.all()
+    missing = sum(part.undelivered for part in facts_of(order, others).parts)
+    return refunded + partial_refund(order.charge, order.quantity, missing)
+
+
+def _through_parent(order: Order, parent: Order, decision: Decision) -> Decimal:
+    """What the end of a part gives back: it has no money itself, and its parent's end pays by it."""
+    end = Part(decision.status, order.quantity, decision.remains)
+    owed = partial_refund(parent.charge, parent.quantity, end.undelivered)
+    left: Decimal = parent.charge - parent.refunded
+    return min(owed, left)
 
 
 def _ask(

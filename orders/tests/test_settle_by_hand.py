@@ -179,6 +179,33 @@ def test_what_the_parts_of_a_drip_feed_delivered_is_not_given_back(
     assert [finding for finding in check() if finding.is_error] == []
 
 
+def test_what_the_parts_of_an_order_give_back_counts_towards_the_ceiling(
+    clerk: User, staff: User, order: Order
+) -> None:
+    """Each part has no money of its own; the parent's end pays for all that did not come."""
+    Order.objects.update(parameters={"quantity": "100", "runs": "10", "interval": "9"})
+    ids = tuple(str(11 + n) for n in range(10))
+    apply_status(order.pk, says(State.IN_PROGRESS, "In progress", orders=ids))
+    parts = list(order.children.order_by("pk"))
+
+    def cancel(part: Order) -> Decimal | None:
+        return approvals.settle_or_ask(
+            part, end=Status.CANCELED, remains=None, reason="r", actor=clerk, token=uuid.uuid4()
+        )
+
+    # Each comes to 0.2, and the clerk may give back 1 of one order.
+    assert [cancel(part) for part in parts[:6]] == [0, 0, 0, 0, 0, None]
+    waiting = Approval.objects.get()
+    assert (waiting.amount, waiting.order_number) == (D("0.2"), parts[5].pk)
+    refund = {"amount": D("0.1"), "reason": "r", "actor": clerk}
+    assert approvals.refund_or_ask(order, token=uuid.uuid4(), **refund) is None  # type: ignore[arg-type]
+    approvals.approve(waiting.pk, staff)
+    for part in parts[6:]:
+        apply_status(part.pk, says(State.COMPLETED, remains=0))
+    apply_status(order.pk, says(State.COMPLETED))
+    assert_ledger_adds_up_to(order, D("1.2"))
+
+
 def assert_ledger_adds_up_to(order: Order, refunded: Decimal) -> None:
     order.refresh_from_db()
     entries = Entry.objects.filter(order_number=order.pk, amount__gt=0)
