@@ -10,6 +10,7 @@ from wallet.models import TopUpMethod
 from wallet.money import LIMIT
 from wallet.proofs import MOST_BYTES, type_of
 from wallet.templatetags.money import money
+from wallet.topups import credit_for
 
 
 class TopUpForm(forms.Form):
@@ -47,6 +48,8 @@ class TopUpForm(forms.Form):
         amount: Decimal = self.cleaned_data["amount"]
         if not self.method.min_amount <= amount <= self.method.max_amount:
             raise forms.ValidationError(str(self.fields["amount"].help_text))
+        if credit_for(amount, self.method.percent) > LIMIT:
+            raise forms.ValidationError(_("This amount can't be posted."))
         return amount
 
     def clean_proof(self) -> UploadedFile[bytes] | None:

@@ -13,7 +13,7 @@ from accounts.models import User
 from wallet.ceilings import About, ask, given_today, needs_approval
 from wallet.errors import AlreadyDecided, InvalidAmount, OwnRequest, TooManyRequests
 from wallet.models import Approval, Entry, TopUpMethod, TopUpRequest, proof_folder
-from wallet.money import round_money
+from wallet.money import LIMIT, round_money
 from wallet.proofs import stored_name, type_of
 from wallet.services import lock_account, post
 
@@ -47,13 +47,16 @@ def file_request(
         return first
     if not method.min_amount <= amount <= method.max_amount:
         raise InvalidAmount("outside of the method's limits")
+    credit = credit_for(amount, method.percent)
+    if credit > LIMIT:
+        raise InvalidAmount("with its bonus it is more than can be stored")
     if requests.filter(state=TopUpRequest.State.OPEN).count() >= MOST_OPEN:
         raise TooManyRequests("too many open requests")
     filed = TopUpRequest(
         account=account,
         method=method,
         amount=amount,
-        credit=credit_for(amount, method.percent),
+        credit=credit,
         reference=reference,
         client_token=client_token,
     )

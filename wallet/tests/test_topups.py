@@ -124,6 +124,19 @@ def test_the_service_keeps_the_limits_too(customer: User, method: TopUpMethod) -
         filed(customer, method, "4.99")
 
 
+def test_a_bonus_makes_no_more_than_can_be_stored(
+    signed_in: Client, customer: User, method: TopUpMethod
+) -> None:
+    TopUpMethod.objects.update(max_amount=999_999_999, percent=100)
+    method.refresh_from_db()
+
+    assert "be posted" in send(signed_in, amount="500000000")
+    with pytest.raises(InvalidAmount):
+        filed(customer, method, "500000000")
+    assert not TopUpRequest.objects.exists()
+    assert filed(customer, method, "499999999.50").credit == 999_999_999
+
+
 def test_open_requests_are_few(signed_in: Client, customer: User, method: TopUpMethod) -> None:
     for _ in range(5):
         filed(customer, method)
