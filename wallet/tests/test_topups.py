@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -204,6 +206,26 @@ def test_a_proof_is_kept_apart_and_served_to_owner_and_staff_alone(
     assert stranger.get(address).status_code == 404
     assert Client().get(address).status_code == 302
     assert content(helper.get(address)) == PNG
+
+
+def test_receipts_of_others_are_for_staff_whom_the_admin_would_let_in(
+    client: Client, customer: User, method: TopUpMethod, settings: Settings
+) -> None:
+    client.force_login(customer)
+    send(client, proof=SimpleUploadedFile("receipt.png", PNG, "image/png"))
+    address = f"/wallet/proofs/{TopUpRequest.objects.get().pk}/"
+    helper = User.objects.create_user("helper@example.com", is_staff=True)
+    helper.user_permissions.add(Permission.objects.get(codename="view_topuprequest"))
+    client.force_login(helper)
+    assert content(client.get(address)) == PNG
+
+    settings.REQUIRE_STAFF_2FA = True
+    assert client.get(address).status_code == 404
+    Authenticator.objects.create(user=helper, type=Authenticator.Type.TOTP, data={"secret": "x"})
+    assert content(client.get(address)) == PNG
+
+    User.objects.filter(pk=helper.pk).update(is_staff=False)
+    assert client.get(address).status_code == 404
 
 
 @pytest.mark.parametrize(
