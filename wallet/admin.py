@@ -158,7 +158,7 @@ class AccountAdmin(StaffAdmin):
                 amount=form.cleaned_data["amount"],
                 note=form.cleaned_data["note"],
                 actor=staff_member(request),
-                reference=f"top-up-{form.cleaned_data['token']}",
+                reference=_reference(Approval.Kind.TOP_UP, form),
             )
         return _("%(amount)s credited; the balance is %(balance)s.") % {
             "amount": figure(entry.amount), "balance": figure(entry.balance_after),
@@ -185,17 +185,28 @@ class AccountAdmin(StaffAdmin):
                 amount=form.cleaned_data["amount"],
                 note=reason,
                 actor=staff_member(request),
-                reference=f"adjustment-{form.cleaned_data['token']}",
+                reference=_reference(Approval.Kind.ADJUSTMENT, form),
             )
         return _("The balance is %(balance)s.") % {"balance": figure(entry.balance_after)}
+
+
+def _reference(kind: Approval.Kind, form: Any) -> str:
+    """What the form's credit is known by in the ledger, whoever posts it."""
+    return f"{kind.value.replace('_', '-')}-{form.cleaned_data['token']}"
 
 
 def _waits(
     request: HttpRequest, form: Any, account: Account, kind: Approval.Kind, reason: str
 ) -> bool:
-    """Whether it is more than this person may give alone; then a second person is asked."""
+    """Whether it is more than this person may give alone; then a second person is asked.
+
+    Raises AlreadyPosted: what was credited a moment ago leaves less of the ceiling for itself.
+    """
     lock_account(account.user_id)
     actor, amount = staff_member(request), form.cleaned_data["amount"]
+    reference = _reference(kind, form)
+    if Entry.objects.filter(kind=kind.value, reference=reference).exists():
+        raise AlreadyPosted(f"{reference} is in the ledger")
     if amount <= 0 or not needs_approval(actor, kind, amount, given=given_today(actor)):
         return False
     ask(

@@ -274,6 +274,19 @@ def test_top_ups_of_a_day_count_together(signed_in: As, customer: User) -> None:
     assert account.balance == 211
 
 
+def test_a_top_up_sent_twice_asks_nobody_for_the_second(signed_in: As, customer: User) -> None:
+    client = signed_in("Support")
+    account = Account.objects.get(user=customer)
+    form = {"amount": "150", "note": "bank", "token": uuid.uuid4()}
+    answers = [client.post(url("wallet_account_top_up", account.pk), form) for _ in range(2)]
+
+    # Together they are above the ceiling of a day, but the second is the first.
+    assert "done a moment ago" in text(answers[1])
+    assert not Approval.objects.exists()
+    account.refresh_from_db()
+    assert account.balance == 160
+
+
 def test_an_approved_refund_never_exceeds_what_is_left(signed_in: As, order: Order) -> None:
     refund(signed_in("Support"), order, "100")
     owner = signed_in("Owner")
