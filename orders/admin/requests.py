@@ -141,7 +141,12 @@ class RequestAdmin(ReadOnlyAdmin):
         if request.user.has_perm("orders.resolve_order"):
             return True
         asked = self.get_object(request, obj) if isinstance(obj, str) else obj
-        is_ours = asked is None or (asked.state == RequestState.ACCEPTED and not asked.upstream_id)
+        # A cancel that its provider accepted has no ID there either.
+        is_ours = asked is None or (
+            asked.kind == Request.Kind.REFILL
+            and asked.state == RequestState.ACCEPTED
+            and not asked.upstream_id
+        )
         return is_ours and self.has_decide_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Request]:

@@ -196,6 +196,19 @@ def test_without_the_right_nobody_decides(agent: Client, done: Order, customer: 
         assert agent.post(url, {"token": uuid.uuid4()}).status_code == 403
 
 
+def test_whoever_decides_about_refills_settles_no_cancel(agent: Client, done: Order) -> None:
+    asked = Request.objects.create(
+        order=done, provider=done.provider, kind=Request.Kind.CANCEL, state=RequestState.ACCEPTED
+    )
+    url = reverse("admin:orders_request_close", args=[asked.pk])
+
+    answer = agent.post(url, {"is_done": "yes", "reason": "r", "token": uuid.uuid4()})
+
+    assert answer.status_code == 403
+    asked.refresh_from_db()
+    assert asked.state == RequestState.ACCEPTED
+
+
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_two_who_decide_at_once_decide_once(
