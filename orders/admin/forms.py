@@ -105,9 +105,17 @@ class RefundForm(ReasonForm):
         return amount
 
 
+# What a counter's column holds.
+MOST_COUNTED = 2**63 - 1
+
+
 class CountsForm(ReasonForm):
     start_count = forms.IntegerField(
-        label=_("Start count"), required=False, widget=UnfoldAdminTextInputWidget
+        label=_("Start count"),
+        required=False,
+        min_value=-MOST_COUNTED,
+        max_value=MOST_COUNTED,
+        widget=UnfoldAdminTextInputWidget,
     )
     remains = forms.IntegerField(
         label=_("Remains"), required=False, min_value=0, widget=UnfoldAdminTextInputWidget

@@ -13,7 +13,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from orders.admin.forms import ENDS, RefundCode, SettleCode, amount_field, coded
+from orders.admin.forms import ENDS, MOST_COUNTED, RefundCode, SettleCode, amount_field, coded
 from orders.run_models import BulkRun
 from orders.states import Status
 
@@ -84,6 +84,8 @@ class CountsRunForm(ReasonedRunForm):
     start_count = forms.IntegerField(
         label=_("Start count"),
         required=False,
+        min_value=-MOST_COUNTED,
+        max_value=MOST_COUNTED,
         help_text=_("Empty: stays as it is."),
         widget=UnfoldAdminTextInputWidget,
     )

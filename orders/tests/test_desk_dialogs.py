@@ -102,3 +102,15 @@ def test_counts_that_cannot_be_are_refused(
     assert answer.status_code == 200
     order.refresh_from_db()
     assert order.remains is None
+
+
+@pytest.mark.parametrize("count", [str(2**63), str(-(2**63)), "1" + "0" * 30])
+def test_a_start_count_that_cannot_be_kept_is_refused_beside_its_field(
+    owner: Client, order: Order, count: str
+) -> None:
+    answer = act(owner, order, "set_counts", start_count=count, remains="250")
+
+    assert answer.context["form"].errors["start_count"]
+    order.refresh_from_db()
+    assert (order.start_count, order.remains) == (None, None)
+    assert act(owner, order, "set_counts", start_count=str(2**63 - 1)).status_code == 302
