@@ -640,9 +640,10 @@ class DailySales(models.Model):
     part = models.CharField(_("part"), max_length=8, choices=Part.choices)
     key = models.BigIntegerField(default=0)
     orders = models.IntegerField(_("orders"))
-    revenue = MoneyField(_("revenue"))
-    refunds = MoneyField(_("refunds"))
-    cost = MoneyField(_("cost"))
+    # Wider than an amount: they are sums, and a cost is what a provider says in another currency.
+    revenue = models.DecimalField(_("revenue"), max_digits=30, decimal_places=6)
+    refunds = models.DecimalField(_("refunds"), max_digits=30, decimal_places=6)
+    cost = models.DecimalField(_("cost"), max_digits=30, decimal_places=6)
 
     class Meta:
         verbose_name = _("day's sales")

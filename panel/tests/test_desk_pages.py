@@ -480,3 +480,20 @@ def test_the_service_list_stays_lean_with_many_services(
         assert answer.status_code == 200, query
         assert len(queries) <= 20, query
         assert len(answer.content) <= 300_000, query
+
+
+def test_sums_and_costs_beyond_an_amount_do_not_stop_the_sales(
+    customer: User, service: Service
+) -> None:
+    """Such as a day in a currency of small units, or a charge that a provider makes up."""
+    first, second = bought(customer, service), bought(customer, service)
+    Order.objects.filter(pk=first.pk).update(
+        **accepted(1), charge=D(999_999_999), status=Status.COMPLETED,
+        upstream_charge=D(999_999_999), exchange_rate=D(40_000), finished_at=timezone.now(),
+    )  # fmt: skip
+    Order.objects.filter(pk=second.pk).update(**accepted(2), charge=D(999_999_999))
+
+    assert sales.renew(first.created_at.date())
+
+    total = site_total()
+    assert (total.revenue, total.cost) == (D(1_999_999_998), D(999_999_999) * 40_000 + second.cost)
