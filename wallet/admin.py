@@ -38,6 +38,7 @@ from wallet.errors import (
 )
 from wallet.models import Account, Approval, Ceiling, Entry, TopUpMethod, TopUpRequest
 from wallet.money import LIMIT, STEP
+from wallet.paging import key
 from wallet.services import adjust, lock_account, top_up
 from wallet.topups import approve_or_ask, refuse
 
@@ -134,8 +135,8 @@ class AccountAdmin(StaffAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         entries: QuerySet[Entry] = Entry.objects.none()
-        if object_id and object_id.isdecimal():
-            entries = Entry.objects.filter(account_id=int(object_id)).select_related("actor")
+        if number := key(object_id):
+            entries = Entry.objects.filter(account_id=number).select_related("actor")
         context = {"entries": entries_table(entries[:50]), **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
 

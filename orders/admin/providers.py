@@ -83,7 +83,8 @@ class SendingProviderAdmin(SectionsAdmin, ProviderAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Pause or resume, whichever there is to do."""
-        gate = Gate.objects.filter(provider_id=object_id).first()
+        provider = self.get_object(request, str(object_id))
+        gate = Gate.objects.filter(provider=provider).first() if provider else None
         is_held = gate is not None and bool(gate.pause or gate.open_until)
         # A lack of funds ends by itself, so staff may still want a pause that stays.
         is_paused = is_held and gate is not None and gate.pause not in ("", Gate.Pause.FUNDS)

@@ -287,3 +287,14 @@ def test_the_first_page_shows_nobody_more_than_they_may_see(client: Client, cler
 
     assert context["tiles"] == []
     assert [context[name] for name in ("today", "providers", "jobs")] == [None] * 3
+
+
+@pytest.mark.parametrize("name", ["catalog_provider", "wallet_account"])
+@pytest.mark.parametrize("number", ["abc", "-1", pytest.param("9" * 4400, id="long")])
+def test_a_number_that_is_none_leads_to_no_page(
+    client: Client, staff: User, name: str, number: str
+) -> None:
+    client.force_login(staff)
+    page = f"{reverse(f'admin:{name}_changelist')}{number}/change/"
+
+    assert client.get(page).status_code == 302
