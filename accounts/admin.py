@@ -10,11 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
 from accounts import audit, viewing
+from accounts.filters import PeriodFilter
 from accounts.keys import revoke_key
 from accounts.mail import ACCOUNT, Kind
 from accounts.models import ApiKey, AuditEntry, Mail, User
@@ -221,7 +222,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     list_display = ("number", "at", "actor", "action", "target", "short_details", "address")
     list_select_related = ("actor",)
-    list_filter = (("at", RangeDateTimeFilter), ("actor", AutocompleteSelectFilter))
+    list_filter = (("at", PeriodFilter), ("actor", AutocompleteSelectFilter))
     search_fields = ("action", "target", "actor__email__istartswith")
     search_help_text = _("Search by action, target or e-mail")
     sortable_by = ("number",)

@@ -11,9 +11,10 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
+from accounts.filters import PeriodFilter
 from accounts.staff import (
     Dialog,
     DialogForm,
@@ -235,7 +236,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "reference", "actor", "note",
     )  # fmt: skip
     list_select_related = ("account__user", "actor")
-    list_filter = (("kind", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    list_filter = (("kind", ChoicesDropdownFilter), ("created_at", PeriodFilter))
     search_fields = ("=reference", "=order_number", "account__user__email__istartswith")
     search_help_text = _("Search by reference, order number or e-mail")
 
@@ -292,7 +293,7 @@ class TopUpRequestAdmin(ReadOnlyAdmin):
         "created_at", "account", "method", "paid_column", "credit_column", "reference", "state_column",
     )  # fmt: skip
     list_select_related = ("account__user", "method")
-    list_filter = (("state", ChoicesDropdownFilter), ("created_at", RangeDateTimeFilter))
+    list_filter = (("state", ChoicesDropdownFilter), ("created_at", PeriodFilter))
     search_fields = ("reference", "account__user__email__istartswith")
     search_help_text = _("Search by reference or e-mail")
     fields = (

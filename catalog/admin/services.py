@@ -20,10 +20,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
-    RangeDateTimeFilter,
     RelatedDropdownFilter,
 )
 
+from accounts.filters import PeriodFilter
 from accounts.models import User
 from accounts.staff import (
     LabelledRow,
@@ -104,7 +104,7 @@ class ServiceAdmin(StaffAdmin):
         ("provider", RelatedDropdownFilter),
         ("category", AutocompleteSelectFilter),
         ("refusal", ChoicesDropdownFilter),
-        ("changed_at", RangeDateTimeFilter),
+        ("changed_at", PeriodFilter),
     )
     search_fields = ("name", "own_name", "=upstream_id", "=id")
     search_help_text = _("Search by name, our ID or the provider's ID")

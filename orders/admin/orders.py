@@ -13,11 +13,11 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
-    RangeDateTimeFilter,
     RelatedDropdownFilter,
 )
 from unfold.paginator import InfinitePaginator
 
+from accounts.filters import PeriodFilter
 from accounts.staff import SectionsAdmin, column, figure
 from orders.admin.dialogs import OrderDialogs
 from orders.admin.forms import left_of
@@ -44,7 +44,7 @@ class OrderAdmin(BulkActions, SectionsAdmin, OrderDialogs):
         ("provider", RelatedDropdownFilter),
         ("service", AutocompleteSelectFilter),
         ("customer", AutocompleteSelectFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", PeriodFilter),
     )
     # The fields are searched by `get_search_results`; this makes the search box appear.
     search_fields = ("id",)
