@@ -11,6 +11,7 @@ from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
@@ -137,6 +138,16 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc] # unfold has no types
             obj.pk,
             _("Select %(row)s") % {"row": obj},
         )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # Django sees to it in what is searched for.
+        filters = [each for name, each in request.GET.lists() if name != SEARCH_VAR]
+        if any("\x00" in value for values in filters for value in values):
+            # No text of the database holds it, and PostgreSQL takes the question for an error.
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs.setdefault("form", LabelledRow)

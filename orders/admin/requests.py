@@ -173,7 +173,7 @@ class RequestAdmin(ReadOnlyAdmin):
         tabs = [("", _("All"), chosen == "")]
         tabs += [(name, title, chosen == name) for name, (title, _states) in TABS.items()]
         context = {"tabs": tabs, **(extra_context or {})}
-        return super().changelist_view(request, context)  # type: ignore[no-any-return]
+        return super().changelist_view(request, context)
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Only the buttons that do something for this request now."""

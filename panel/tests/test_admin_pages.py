@@ -298,3 +298,20 @@ def test_a_number_that_is_none_leads_to_no_page(
     page = f"{reverse(f'admin:{name}_changelist')}{number}/change/"
 
     assert client.get(page).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("wallet_entry", "kind__exact=%00"), ("wallet_approval", "state__in=open,%00"),
+        ("orders_order", "status__exact=%00"), ("orders_request", "kind__exact=%00"),
+        ("catalog_service", "type=%00"), ("accounts_user", "is_active__exact=%00"),
+    ],
+)  # fmt: skip
+def test_a_list_asked_for_what_no_text_holds_is_shown_whole(
+    client: Client, staff: User, name: str, query: str
+) -> None:
+    client.force_login(staff)
+    address = reverse(f"admin:{name}_changelist")
+
+    assert client.get(f"{address}?{query}").headers["Location"] == address
