@@ -37,7 +37,7 @@ def refund_or_ask(
     kind = Approval.Kind.REFUND
     if (made := desk.refund_made(order.pk, token)) is not None:
         return made
-    if not needs_approval(actor, kind, wanted, given=_given(order)):
+    if not needs_approval(actor, kind, wanted, given=_given(order), to=order.customer_id):
         return desk.refund(
             order_id=order.pk, amount=amount, reason=reason, actor=actor, token=token
         )
@@ -70,7 +70,7 @@ def settle_or_ask(
             _given(order.parent, but=order),
         )
     kind = Approval.Kind.SETTLEMENT
-    if not refund or not needs_approval(actor, kind, refund, given=given):
+    if not refund or not needs_approval(actor, kind, refund, given=given, to=order.customer_id):
         return desk.settle(order_id=order.pk, end=end, remains=remains, reason=reason, actor=actor)
     end_of_it = {"end": end.value, "remains": remains}
     _ask(order, kind, refund, reason=reason, actor=actor, token=token, parameters=end_of_it)

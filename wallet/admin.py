@@ -209,7 +209,8 @@ def _waits(
     reference = _reference(kind, form)
     if Entry.objects.filter(kind=kind.value, reference=reference).exists():
         raise AlreadyPosted(f"{reference} is in the ledger")
-    if amount <= 0 or not needs_approval(actor, kind, amount, given=given_today(actor)):
+    given, to = given_today(actor), account.user_id
+    if amount <= 0 or not needs_approval(actor, kind, amount, given=given, to=to):
         return False
     ask(
         kind=kind, account=account, amount=amount, reason=reason, actor=actor,

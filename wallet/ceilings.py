@@ -32,7 +32,7 @@ _NOTHING_ELSE = About()
 
 
 class NotYours(Exception):
-    """This approval is not this person's to give: it is their own, above their ceiling, or over."""
+    """This approval is not this person's to give: it is their own or to them, above their ceiling, or over."""
 
 
 def ceiling_of(user: User, kind: Approval.Kind) -> Decimal | None:
@@ -48,10 +48,15 @@ def ceiling_of(user: User, kind: Approval.Kind) -> Decimal | None:
     return max((limit for limit in limits if limit is not None), default=None)
 
 
-def needs_approval(user: User, kind: Approval.Kind, amount: Decimal, *, given: Decimal) -> bool:
-    """Whether `amount` on top of what was `given` already is more than this person may give."""
+def needs_approval(
+    user: User, kind: Approval.Kind, amount: Decimal, *, given: Decimal, to: int | None = None
+) -> bool:
+    """Whether `amount` on top of what was `given` already is more than this person may give.
+
+    `to` is whose it will be: whoever has a ceiling gives nothing to themselves alone.
+    """
     limit = ceiling_of(user, kind)
-    return limit is not None and given + amount > limit
+    return limit is not None and (to == user.pk or given + amount > limit)
 
 
 def given_today(user: User) -> Decimal:
@@ -98,7 +103,9 @@ def ask(
 def lock_open(approval_id: int, actor: User) -> Approval:
     """The approval, locked, when it still waits and this person may decide it; else NotYours."""
     approval = Approval.objects.select_for_update(no_key=True).get(pk=approval_id)
-    if approval.state != Approval.State.OPEN or approval.requested_by_id == actor.pk:
+    if approval.state != Approval.State.OPEN:
+        raise NotYours
+    if actor.pk in (approval.requested_by_id, approval.account.user_id):
         raise NotYours
     if needs_approval(actor, Approval.Kind(approval.kind), approval.amount, given=ZERO):
         raise NotYours

@@ -28,7 +28,7 @@ from orders.states import Dispatch
 from panel.roles import ensure_roles
 from panel.tests.people import person
 from wallet.models import Account, Approval, Ceiling, Entry
-from wallet.services import top_up
+from wallet.services import open_account, top_up
 
 D = Decimal
 As = Callable[[str], Client]
@@ -285,6 +285,31 @@ def test_a_top_up_sent_twice_asks_nobody_for_the_second(signed_in: As, customer:
     assert not Approval.objects.exists()
     account.refresh_from_db()
     assert account.balance == 160
+
+
+def test_nobody_gives_to_themselves_alone(signed_in: As, order: Order, service: Service) -> None:
+    support, owner = signed_in("Support"), signed_in("Owner")
+    clerk, boss = (User.objects.get(email=f"{name}@example.com") for name in ("support", "owner"))
+    form = {"amount": "20", "note": "bank"}
+    for person_ in (clerk, boss):
+        wallet = open_account(person_)
+        support.post(url("wallet_account_top_up", wallet.pk), {**form, "token": uuid.uuid4()})
+    Order.objects.update(customer=clerk)
+    assert "waits for a second person" in text(refund(support, order, "1"))
+
+    # To the boss it is within the ceiling; to oneself everything waits.
+    assert [Account.objects.get(user=each).balance for each in (clerk, boss)] == [0, 20]
+    assert set(Approval.objects.values_list("kind", "account__user")) == {
+        ("top_up", clerk.pk), ("refund", clerk.pk),
+    }  # fmt: skip
+    support.post(
+        url("wallet_account_top_up", open_account(boss).pk),
+        {"amount": "500", "token": uuid.uuid4()},
+    )
+    to_boss = Approval.objects.get(account__user=boss)
+    approve = url("wallet_approval_approve", to_boss.pk)
+    assert "second person" in text(owner.post(approve, {"token": uuid.uuid4()}))
+    assert Account.objects.get(user=boss).balance == 20
 
 
 def test_an_approved_refund_never_exceeds_what_is_left(signed_in: As, order: Order) -> None:
