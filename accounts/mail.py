@@ -92,7 +92,8 @@ def _send(mail: Mail, server: BaseEmailBackend) -> bool:
     """Send one mail; an error of the connection itself goes on to the caller."""
     try:
         letter(mail, server).send()
-    except (smtplib.SMTPRecipientsRefused, UnreadableSecret) as exc:
+    except (smtplib.SMTPRecipientsRefused, UnreadableSecret, ValueError) as exc:
+        # The last: addresses that sign-up takes and no letter can be written to.
         _later(mail, exc)
         return False
     except (OSError, smtplib.SMTPException) as exc:

@@ -3,11 +3,14 @@
 import datetime as dt
 import smtplib
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 from django.core import mail as sent
+from django.core.mail import EmailMessage
 from django.core.mail.backends.locmem import EmailBackend
+from django.core.mail.message import sanitize_address
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
@@ -44,6 +47,15 @@ class Picky(EmailBackend):
         if "customer@example.com" in messages[0].to:  # type: ignore[attr-defined]
             raise smtplib.SMTPRecipientsRefused({})
         return super().send_messages(messages)  # type: ignore[arg-type]
+
+
+class Exact(EmailBackend):
+    """Reads the addresses as the backend for SMTP does."""
+
+    def send_messages(self, messages: Sequence[EmailMessage]) -> int:
+        for address in messages[0].recipients():
+            sanitize_address(address, "utf-8")
+        return super().send_messages(messages)
 
 
 HERE = f"{__name__}."
@@ -205,6 +217,20 @@ def test_one_address_that_is_refused_holds_up_nobody(
     assert (left.attempts, left.error) == (1, "SMTPRecipientsRefused")
     assert left.not_before > timezone.now()
     assert mail.send_due().sent == 0
+
+
+def test_an_address_that_no_letter_can_be_written_to_holds_up_nobody(
+    client: Client, customer: User, settings: Settings
+) -> None:
+    """Anybody can sign up with one: this is an encoded word with a line's end in it."""
+    unwritable = {"email": "=?utf-8?q?a=0ab?=@example.com", "password1": "a-Long-passw0rd"}
+    assert client.post("/accounts/signup/", unwritable).status_code == 302
+    mail.write(customer, Kind.SIGN_IN, agent="x", address="y")
+    settings.EMAIL_BACKEND = f"{HERE}Exact"
+
+    assert mail.send_due() == mail.Sent(sent=1, waiting=1)
+
+    assert Mail.objects.get(sent_at=None).error == "ValueError"
 
 
 def test_old_news_is_dropped(customer: User) -> None:
