@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, OuterRef, QuerySet, Subquery
+from django.db.models import Max, OuterRef, QuerySet, Subquery, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -191,20 +192,28 @@ def send_due(now: datetime | None = None) -> int:
     Call outside transactions. After a failure the rest of that customer's messages wait.
     """
     now = now or timezone.now()
-    due = Delivery.objects.filter(state=Delivery.State.WAITING, next_try_at__lte=now)
     rows = list(
-        due.filter(callback__is_active=True)
+        Delivery.objects.filter(pk__in=_next_in_turn(now))
         .select_related("callback", "order")
-        .order_by("callback_id", "next_try_at", "pk")[: _AT_ONCE * _PER_CALLBACK * 5]
+        .order_by("callback_id", "next_try_at", "pk")
     )
     told = describe_all({row.order_id: row.order for row in rows}.values())
     groups = [
-        [_message(row, told[row.order_id]) for row in list(group)[:_PER_CALLBACK]]
+        [_message(row, told[row.order_id]) for row in group]
         for _callback, group in groupby(rows, key=lambda row: row.callback_id)
     ]
     with ThreadPoolExecutor(_AT_ONCE, "callback") as pool:
         results = [each for sent in pool.map(_send_all, groups) for each in sent]
     return sum(_note(each) for each in results)
+
+
+def _next_in_turn(now: datetime) -> list[int]:
+    """What is due: the first messages of every customer, however many wait before one's server."""
+    due = Delivery.objects.filter(state=Delivery.State.WAITING, next_try_at__lte=now)
+    turn = Window(RowNumber(), partition_by="callback_id", order_by=["next_try_at", "pk"])
+    taken = due.filter(callback__is_active=True).annotate(turn=turn).filter(turn__lte=_PER_CALLBACK)
+    in_turn = taken.order_by("turn", "next_try_at", "pk").values_list("pk", flat=True)
+    return list(in_turn[: _AT_ONCE * _PER_CALLBACK * 5])
 
 
 def _message(delivery: Delivery, told: dict[str, object]) -> _Message:

@@ -279,6 +279,25 @@ def test_a_dead_address_is_tried_once_a_run_whatever_waits_for_it(
     assert len(listener.bodies) == 1
 
 
+def test_a_dead_address_with_a_backlog_holds_up_no_other_customer(
+    callback: Callback, staff: User, service: Service, listener: Listener
+) -> None:
+    order = at_provider(Program(callback.customer).order(service.pk), Status.COMPLETED)
+    long_ago = timezone.now() - timedelta(hours=1)
+    Delivery.objects.bulk_create(
+        Delivery(callback=callback, order=order, status=Status.COMPLETED, next_try_at=long_ago)
+        for _ in range(401)
+    )
+    Callback.objects.update(url="http://127.0.0.1:1/")
+    callbacks.set_callback(staff, listener.url)
+    top_up(user=staff, amount=Decimal(10), reference="staff")
+    others = Program(staff).order(service.pk)
+    change(others, Status.COMPLETED)
+
+    assert callbacks.run() == 1
+    assert listener.news == [(others.pk, "Completed")]
+
+
 def test_a_private_address_is_never_called(
     order: Order, listener: Listener, settings: LazySettings
 ) -> None:
