@@ -7,8 +7,8 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.db.models import Q
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_GET, require_POST
 
@@ -97,7 +97,8 @@ def favourite(request: CustomerRequest) -> HttpResponse:
     target = request.POST.get("next", "")
     if not url_has_allowed_host_and_scheme(target, allowed_hosts={request.get_host()}):
         target = "/services/"
-    return redirect(f"{target}#s{service.pk}")
+    # Not `redirect`, which takes a word for the name of a page.
+    return HttpResponseRedirect(f"{target}#s{service.pk}")
 
 
 def _toggle(user_id: int, service_id: int) -> bool:

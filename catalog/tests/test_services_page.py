@@ -388,6 +388,15 @@ def test_a_star_leads_to_no_other_site(signed_in: Client, service: Service) -> N
     assert answer["Location"].startswith("/services/#")
 
 
+@pytest.mark.parametrize("target", ["x", "%", "services"])
+def test_a_star_leads_on_whatever_the_form_says(
+    signed_in: Client, service: Service, target: str
+) -> None:
+    form = {"service": service.pk, "next": target}
+
+    assert signed_in.post("/services/favourite/", form).status_code == 302
+
+
 def test_visitors_read_the_price_list_when_the_operator_wants(
     client: Client, service: Service, settings: Settings
 ) -> None:
