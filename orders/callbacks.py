@@ -104,7 +104,7 @@ def check_address(url: str) -> None:
 
     Where the name leads is looked at when a message is sent, and each time again.
     """
-    if len(url) > 500 or any(char.isspace() for char in url):
+    if len(url) > 500 or any(char.isspace() or not char.isprintable() for char in url):
         raise InvalidAddress(_("Enter a web address."))
     try:
         parts = urlsplit(url)

@@ -323,6 +323,8 @@ def test_a_private_address_is_never_called(
         ("https://exa mple.com/", False),
         ("javascript:alert(1)", False),
         ("https://[::1", False),
+        ("https://example.com/\x00", False),
+        ("\x00https://example.com/", False),
         ("", False),
         ("https://example.com/" + "a" * 500, False),
     ],
