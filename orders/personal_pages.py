@@ -32,7 +32,7 @@ class CloseForm(forms.Form):
 
     password = forms.CharField(
         label=gettext_lazy("Password"),
-        max_length=200,
+        strip=False,
         widget=forms.PasswordInput({"autocomplete": "current-password"}),
     )
     typed = forms.CharField(

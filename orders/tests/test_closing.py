@@ -226,6 +226,20 @@ def test_a_customer_deletes_the_own_account_and_can_sign_up_again(customer: User
     assert User.objects.get(email="customer@example.com").pk != customer.pk
 
 
+def test_a_password_that_ends_with_a_blank_is_the_password(customer: User) -> None:
+    password = f" {PASSWORD} "
+    customer.set_password(password)
+    customer.save()
+    client = Client()
+    client.force_login(customer)
+    form = {"password": password, "typed": customer.email, "balance": "10", "gives_up": "on"}
+
+    client.post(f"{PAGE}delete/", form)
+
+    customer.refresh_from_db()
+    assert customer.deleted_at
+
+
 def test_passwords_are_not_guessed_there(customer: User) -> None:
     client = Client()
     client.force_login(customer)
