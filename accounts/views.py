@@ -60,7 +60,7 @@ def _end_sessions(request: CustomerRequest, current: str) -> None:
     number = request.POST.get("session", "")
     if number == "others":
         end_others(request.user, current)
-    elif not (number.isascii() and number.isdigit() and end_session(request.user, int(number))):
+    elif not end_session(request.user, _number(number)):
         messages.error(request, _("That session has already ended."))
         return
     messages.success(request, _("Signed out there."))

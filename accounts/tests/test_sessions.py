@@ -48,6 +48,15 @@ def test_sessions_are_listed_and_ended_from_afar(customer: User) -> None:
     assert len(here.get("/account/sessions/").context["sessions"]) == 1
 
 
+@pytest.mark.parametrize("number", ["", "-1", "9" * 30, "9" * 5000])
+def test_what_is_no_session_ends_none(customer: User, number: str) -> None:
+    here = sign_in(customer)
+
+    assert here.post("/account/sessions/", {"session": number}).status_code == 302
+
+    assert here.get("/wallet/").status_code == 200
+
+
 def test_all_others_are_ended_at_once(customer: User) -> None:
     here, others = sign_in(customer), [sign_in(customer) for _ in range(3)]
 
