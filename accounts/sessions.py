@@ -52,13 +52,16 @@ def note_sign_in(user: User, *, session_key: str, agent: str, address: str, is_k
 
 
 def sessions_of(user: User, current: str) -> list[Listed]:
-    """The user's living sessions, this one first; rows of ended ones are removed on the way."""
+    """The user's living sessions, this one first; rows of ended ones are removed on the way.
+
+    `current` is empty for somebody who looks at the list in no session of the user's.
+    """
     devices = list(user.devices.order_by("-signed_in_at")[:_MOST])
     keys = {device.session_key for device in devices}
     stored = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     living = {row.session_key for row in stored if _is_of(row, user)} | {current}
     user.devices.filter(session_key__in=keys - living).delete()
-    if current not in keys:
+    if current and current not in keys:
         # The password was changed here, or the session is older than this list.
         devices.append(Device.objects.create(user=user, session_key=current))
     listed = [

@@ -47,7 +47,9 @@ def mails(request: CustomerRequest) -> HttpResponse:
 @login_required
 def sessions(request: CustomerRequest) -> HttpResponse:
     """Where the person is signed in, and a button to end each of it."""
-    current = request.session.session_key or ""
+    # Of staff who look at a customer's pages it is their own session, and none of the customer's.
+    is_own = not hasattr(request, "looked_at_by")
+    current = (request.session.session_key or "") if is_own else ""
     if request.method == "POST":
         _end_sessions(request, current)
         return redirect("accounts:sessions")

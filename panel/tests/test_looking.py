@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry, Device, User
 from catalog.models import Service
 from orders.models import Order
 from orders.services import place_order
@@ -70,6 +70,16 @@ def test_the_customers_secrets_stay_their_own(owner: Client, staff: User, custom
     look(owner, customer)
 
     assert owner.get("/accounts/email/").context["user"] == staff
+
+
+def test_the_session_of_who_looks_is_not_among_the_customers(
+    client: Client, staff: User, customer: User
+) -> None:
+    client.post("/accounts/login/", {"login": staff.email, "password": "a-Long-passw0rd"})
+    look(client, customer)
+
+    assert client.get("/account/sessions/").context["sessions"] == []
+    assert {each.user for each in Device.objects.all()} == {staff}
 
 
 def test_it_ends_with_the_button_and_with_the_right(
