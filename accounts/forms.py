@@ -22,8 +22,20 @@ def time_zones() -> list[tuple[str, str]]:
     return [("UTC", "UTC"), *((name, name.replace("_", " ")) for name in names)]
 
 
-class MailForm(forms.ModelForm[User]):
+class _OwnForm(forms.ModelForm[User]):
+    """Writes its own columns alone: the rest of the row may have changed since it was read."""
+
+    columns: ClassVar[list[str]]
+
+    def save(self, commit: bool = True) -> User:  # noqa: ARG002 - Django's signature
+        self.instance.save(update_fields=self.columns)
+        return self.instance
+
+
+class MailForm(_OwnForm):
     """Which mails a customer gets."""
+
+    columns: ClassVar[list[str]] = ["low_balance", "mail_off"]
 
     wanted = forms.MultipleChoiceField(
         label=_("Write to me when"),
@@ -62,8 +74,10 @@ class MailForm(forms.ModelForm[User]):
         return super().save(commit)
 
 
-class SettingsForm(forms.ModelForm[User]):
+class SettingsForm(_OwnForm):
     """What a customer may say about themselves."""
+
+    columns: ClassVar[list[str]] = ["name", "language", "time_zone"]
 
     time_zone = forms.ChoiceField(
         label=_("Time zone"),

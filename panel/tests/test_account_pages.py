@@ -4,6 +4,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.core import mail
+from django.forms import ModelForm
 from django.test import Client
 from django.utils import timezone
 
@@ -93,6 +94,32 @@ def test_settings_are_kept_and_take_effect(signed_in: Client, customer: User) ->
     customer.refresh_from_db()
     assert (customer.name, customer.language) == ("Mara", "tr")
     assert "Kaydedildi." in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "form"), [("/account/", {"name": "Ada"}), ("/account/mails/", {"low_balance": "5"})]
+)
+def test_saving_undoes_nothing_that_happens_meanwhile(
+    signed_in: Client,
+    customer: User,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    form: dict[str, str],
+) -> None:
+    """Such as being switched off, which nobody may outrun by sending a form again and again."""
+    check = ModelForm.full_clean
+
+    def switched_off_meanwhile(self: ModelForm[User]) -> None:
+        check(self)
+        User.objects.filter(pk=customer.pk).update(is_active=False, password="another")
+
+    monkeypatch.setattr(ModelForm, "full_clean", switched_off_meanwhile)
+
+    assert signed_in.post(url, form).status_code == 302
+
+    customer.refresh_from_db()
+    assert (customer.is_active, customer.password) == (False, "another")
+    assert customer.name or customer.low_balance
 
 
 def test_a_time_zone_that_does_not_exist_is_refused(signed_in: Client, customer: User) -> None:
