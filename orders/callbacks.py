@@ -14,6 +14,7 @@ import hmac
 import json
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ LONGEST_PAUSE = timedelta(hours=1)
 GIVE_UP_AFTER = timedelta(days=1)
 KEPT_FOR = timedelta(days=30)
 TIMEOUTS = Timeouts(connect=3, read=5, total=8)
+# A slow server takes no more of a run than a dead one, or that of all others would wait for it.
+PATIENCE = TIMEOUTS.total
 USER_AGENT = "reseller-panel-callback/1.0"
 TIMESTAMP_HEADER = "X-Panel-Timestamp"
 SIGNATURE_HEADER = "X-Panel-Signature"
@@ -189,7 +192,7 @@ def _is_news(order: Order) -> bool:
 def send_due(now: datetime | None = None) -> int:
     """Send messages that are due, several customers at once; how many arrived.
 
-    Call outside transactions. After a failure the rest of that customer's messages wait.
+    Call outside transactions. After a failure, or PATIENCE, the rest of that customer's messages wait.
     """
     now = now or timezone.now()
     rows = list(
@@ -223,11 +226,12 @@ def _message(delivery: Delivery, told: dict[str, object]) -> _Message:
 
 
 def _send_all(messages: Sequence[_Message]) -> list[Sent]:
-    """Send one customer's messages until one fails; threads use no database."""
+    """Send one customer's messages until one fails or time is up; threads use no database."""
     results: list[Sent] = []
+    until = time.monotonic() + PATIENCE
     for message in messages:
         results.append(_send(message))
-        if not results[-1].is_delivered:
+        if not results[-1].is_delivered or time.monotonic() >= until:
             break
     return results
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,6 +35,7 @@ class Listener:
 
     url: str = ""
     status: int = 200
+    delay: float = 0
     answer: bytes = b"thanks"
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -51,6 +53,7 @@ def listener(settings: LazySettings) -> Iterator[Listener]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            time.sleep(found.delay)
             found.headers.append(dict(self.headers))
             found.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(found.status)
@@ -296,6 +299,20 @@ def test_a_dead_address_with_a_backlog_holds_up_no_other_customer(
 
     assert callbacks.run() == 1
     assert listener.news == [(others.pk, "Completed")]
+
+
+def test_a_slow_server_keeps_a_run_no_longer_than_a_dead_one(
+    callback: Callback, service: Service, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callbacks, "PATIENCE", 0.3)
+    listener.delay = 0.2
+    for number in range(4):
+        order = Program(callback.customer).order(service.pk, link=f"https://example.com/{number}")
+        change(order, Status.COMPLETED)
+
+    note_changes()
+    assert [send_due() for _ in range(3)] == [2, 2, 0]
+    assert len(listener.bodies) == 4
 
 
 def test_a_private_address_is_never_called(
