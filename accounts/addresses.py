@@ -22,6 +22,16 @@ def client_address(request: HttpRequest) -> str:
     return seen if _is_address(seen) else direct
 
 
+def one_visitor(address: str) -> str:
+    """What limits count an address by: of IPv6 its network of 64 bits, which one visitor has."""
+    if not _is_address(address):
+        return address
+    found = ipaddress.ip_interface(address)
+    if isinstance(found, ipaddress.IPv4Interface) or found.ipv4_mapped:
+        return address
+    return str(ipaddress.ip_network((found.packed, 64), strict=False))
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

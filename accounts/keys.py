@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from accounts import throttle
+from accounts.addresses import one_visitor
 from accounts.models import ApiKey, User
 
 _BYTES = 32
@@ -102,12 +103,13 @@ def authenticate(secret: str, address: str) -> ApiKey:
     a key that is used too often.
     """
     digest = _digest(secret)
-    pause = throttle.wait(f"wrong-key {address}", limit=settings.API_WRONG_KEYS_PER_MINUTE)
+    place = f"wrong-key {one_visitor(address)}"
+    pause = throttle.wait(place, limit=settings.API_WRONG_KEYS_PER_MINUTE)
     if pause and not throttle.is_remembered(f"good-key {digest}"):
         raise TooManyRequests(pause)
     key = ApiKey.objects.select_related("user").filter(digest=digest, revoked_at=None).first()
     if key is None or not hmac.compare_digest(key.digest, digest):
-        throttle.hit(f"wrong-key {address}", limit=settings.API_WRONG_KEYS_PER_MINUTE)
+        throttle.hit(place, limit=settings.API_WRONG_KEYS_PER_MINUTE)
         raise KeyRefused("Invalid API key")
     _check_use(key, address)
     _note_use(key)

@@ -173,6 +173,20 @@ def test_an_address_that_tries_keys_has_to_wait_without_another_look_at_the_keys
         authenticate("guess 4", "198.51.100.1")
 
 
+def test_who_has_a_network_of_addresses_tries_no_more_keys_for_it(
+    owner: User, settings: LazySettings
+) -> None:
+    settings.API_WRONG_KEYS_PER_MINUTE = 3
+    for number in range(3):
+        with pytest.raises(KeyRefused):
+            authenticate("guess", f"2001:db8:0:1::{number}")
+
+    with pytest.raises(TooManyRequests):
+        authenticate("guess", "2001:db8:0:1:ffff::4")
+    with pytest.raises(KeyRefused):
+        authenticate("guess", "2001:db8:0:2::1")
+
+
 def test_a_working_key_goes_on_beside_wrong_ones_and_a_fresh_one_waits(
     owner: User, settings: LazySettings
 ) -> None:
