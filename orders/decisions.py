@@ -19,7 +19,8 @@ part is final. Seen at real panels: a parent shows status, runs or posts, and th
 neither charge nor remains.
 
 - Drip-feed: undelivered are what remains of partial parts, canceled parts, and, when the provider
-  canceled the parent, runs that were never made. Given back: charge x undelivered / quantity.
+  canceled the parent, runs that were never made. Given back: charge x undelivered / quantity. A
+  Partial that names no parts, as staff say it too, is taken at its word: undelivered is what remains.
 - Subscription: the most it could come to was charged. Used is, for each part, price x delivered
   units / 1000 rounded up; the rest is given back. A part's quantity is not shown; it follows from
   the part's first charge and the provider's rate, kept between the agreed min and max, and is the
@@ -313,14 +314,7 @@ def _container(facts: Facts, answer: OrderStatus) -> Decision:
 
 
 def _settle_drip_feed(facts: Facts, answer: OrderStatus) -> Decision:
-    undelivered = sum(part.undelivered for part in facts.parts)
-    unlisted = max(0, facts.runs - len(facts.parts))
-    # `runs` was seen as the number done and as the number ordered: runs it counts but doesn't list
-    # may have been made, so they are left to staff.
-    is_certain = answer.state != State.COMPLETED and (answer.runs or 0) <= len(facts.parts)
-    if unlisted and is_certain:
-        undelivered += unlisted * facts.per_part
-    is_unclear = any(part.is_unclear for part in facts.parts) or (unlisted and not is_certain)
+    undelivered, is_unclear = _undelivered(facts, answer)
     owed = min(partial_refund(facts.charge, facts.quantity, undelivered), facts.left)
     told = _told(facts, answer, _end_status(facts, answer, owed, undelivered))
     return replace(
@@ -330,6 +324,25 @@ def _settle_drip_feed(facts: Facts, answer: OrderStatus) -> Decision:
         reference="settled",
         attention=Attention.PARTS_MISSING if is_unclear else told.attention,
     )
+
+
+def _undelivered(facts: Facts, answer: OrderStatus) -> tuple[int, bool]:
+    """The units of a drip-feed that did not come, and whether staff should look."""
+    is_partial = answer.state == State.PARTIAL and not _has_parts(answer)
+    remains = _count(answer.remains)
+    if is_partial and remains is not None and remains >= 0:
+        # A word about the whole, which names no parts: more may have been made than are known.
+        return min(remains, facts.quantity), remains > facts.quantity
+    undelivered = sum(part.undelivered for part in facts.parts)
+    unlisted = max(0, facts.runs - len(facts.parts))
+    # `runs` was seen as the number done and as the number ordered: runs it counts but doesn't list
+    # may have been made, so they are left to staff.
+    counted = (answer.runs or 0) <= len(facts.parts)
+    is_certain = answer.state != State.COMPLETED and counted and not is_partial
+    if unlisted and is_certain:
+        undelivered += unlisted * facts.per_part
+    unclear = any(part.is_unclear for part in facts.parts) or (unlisted > 0 and not is_certain)
+    return undelivered, unclear
 
 
 def _end_status(facts: Facts, answer: OrderStatus, owed: Decimal, undelivered: int) -> Status:

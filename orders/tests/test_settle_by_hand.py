@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.models import AuditEntry, User
 from catalog.models import Service
 from orders import approvals, desk, polls
+from orders.attention import Attention
 from orders.audit import check
 from orders.errors import NotPossible
 from orders.models import Order
@@ -204,6 +205,31 @@ def test_what_the_parts_of_an_order_give_back_counts_towards_the_ceiling(
         apply_status(part.pk, says(State.COMPLETED, remains=0))
     apply_status(order.pk, says(State.COMPLETED))
     assert_ledger_adds_up_to(order, D("1.2"))
+
+
+@pytest.mark.parametrize(("remains", "given"), [(100, "0.2"), (1000, "2"), (0, "0"), (None, "0")])
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_remains_of_a_drip_feed_is_given_back_and_not_the_runs_that_nobody_listed(
+    order: Order, staff: User, remains: int | None, given: str, by_hand: bool
+) -> None:
+    """Ten runs of 100, of which one was listed: the word of the end is about them all."""
+    Order.objects.update(parameters={"quantity": "100", "runs": "10", "interval": "9"})
+    apply_status(order.pk, says(State.IN_PROGRESS, "In progress", orders=("11",)))
+    apply_status(order.children.get().pk, says(State.COMPLETED, remains=0))
+
+    if not by_hand:
+        apply_status(order.pk, says(State.PARTIAL, remains=remains))
+    elif remains:
+        end = Status.PARTIAL
+        desk.settle(order_id=order.pk, end=end, remains=remains, reason="x", actor=staff)
+    else:
+        return  # which staff can't say
+
+    order.refresh_from_db()
+    assert order.refunded == D(given)
+    if remains is None and not by_hand:
+        assert order.attention == Attention.PARTS_MISSING
+    assert [finding for finding in check() if finding.is_error] == []
 
 
 def assert_ledger_adds_up_to(order: Order, refunded: Decimal) -> None:
