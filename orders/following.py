@@ -10,6 +10,7 @@ of the calls.
 """
 
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -67,6 +68,8 @@ _GATHERED = 0.2
 
 # How many calls it may take to find the orders that spoil the answer about all of a hundred.
 _MOST_PARTS = 40
+# Halves and quarters: when none of them is answered it is the provider that fails.
+_TELLING_PARTS = 6
 # An answer with another status is the way there, not the program: then nothing is to be found.
 _OF_THE_PROGRAM = {200, 500}
 
@@ -156,8 +159,9 @@ class _News:
 def poll_due(limit_calls: int = 10_000, *, now: datetime | None = None) -> PollReport:
     """Ask about orders that are due, providers in turn, and apply what changed.
 
-    At most `limit_calls` calls, POLL_IN_FLIGHT of them at once, each provider within its own budget
-    and with no more places than its share. A provider whose call fails is left alone for a while
+    At most `limit_calls` calls and what it takes to ask in halves where one of them fails,
+    POLL_IN_FLIGHT of them at once, each provider within its own budget and with no more places than
+    its share. A provider whose call fails is left alone for a while
     and its orders stay as they are. Call outside transactions.
     """
     with ExitStack() as stack:
@@ -312,15 +316,18 @@ class _Run:
     ) -> Answers | UpstreamError:
         """Ask in halves: a program that fails about one order gives no answer about the others.
 
-        When neither half is answered it is the provider that fails, and `error` stands. An order
-        that fails alone has an ItemError; of one that could not be told from it nothing is known.
+        When no quarter is answered it is the provider that fails, and `error` stands; so it does when
+        something else fails first. An order that fails alone has an ItemError; of one that could not
+        be told from it nothing is known. They are shuffled, or it would be the same ones each time.
         """
         answers: dict[str, OrderStatus | ItemError] = {}
-        spoilt, parts = deque([batch.orders]), 0
-        while spoilt and parts < _MOST_PARTS:
+        alone: dict[str, ItemError] = {}
+        spoilt = deque([random.sample(batch.orders, len(batch.orders))])
+        parts = 0
+        while spoilt and parts < _MOST_PARTS and (answers or parts < _TELLING_PARTS):
             orders = spoilt.popleft()
             if len(orders) == 1:
-                answers[orders[0].upstream_id] = ItemError(str(error), Kind.UNRECOGNISED)
+                alone[orders[0].upstream_id] = ItemError(str(error), Kind.UNRECOGNISED)
                 continue
             for half in _halves(orders):
                 found = self._ask_part(turn, replace(batch, orders=half))
@@ -329,9 +336,9 @@ class _Run:
                     answers |= found
                 elif _may_be_one(found):
                     spoilt.append(half)
-            if not answers:
-                break
-        return answers or error
+                else:
+                    return answers or error
+        return answers | alone if answers else error
 
     def _ask_part(self, turn: _Turn, part: _Batch) -> Answers | UpstreamError:
         provider, now = turn.provider, time.time()
@@ -452,7 +459,7 @@ def _may_be_one(error: UpstreamError) -> bool:
     return isinstance(error, OutcomeUnknown) and error.http_status in _OF_THE_PROGRAM
 
 
-def _halves(orders: Sequence[_Asked]) -> tuple[Sequence[_Asked], Sequence[_Asked]]:
+def _halves(orders: list[_Asked]) -> tuple[list[_Asked], list[_Asked]]:
     middle = len(orders) // 2
     return orders[:middle], orders[middle:]
 

@@ -369,6 +369,19 @@ def test_an_order_about_which_a_provider_fails_spoils_no_other_ones_answer(
     assert not Order.objects.exclude(attention="").exists()
 
 
+def test_orders_that_spoil_both_halves_of_a_hundred_spoil_no_other_ones_answer(
+    upstream: Upstream, customer: User
+) -> None:
+    first, *good, last = [upstream.accept(customer, quantity="10") for _ in range(10)]
+    for order in (first, last):
+        upstream.world.break_with("status", "http_500", times=None, order=order.upstream_id)
+    upstream.world.advance(11)
+
+    report = poll_due()
+
+    assert (report.failed, report.missing, report.changed) == (0, 2, len(good))
+
+
 def test_a_provider_that_fails_about_all_orders_is_not_asked_about_each(
     upstream: Upstream, customer: User
 ) -> None:
@@ -376,8 +389,8 @@ def test_a_provider_that_fails_about_all_orders_is_not_asked_about_each(
         upstream.accept(customer)
     upstream.world.break_with("status", "http_500", times=None)
     report = poll_due()
-    assert (report.calls, report.failed, report.missing, report.changed) == (3, 1, 0, 0)
-    assert upstream.world.counts.received["status"] == 3
+    assert (report.calls, report.failed, report.missing, report.changed) == (7, 1, 0, 0)
+    assert upstream.world.counts.received["status"] == 7
     assert poll_due().calls == 0, "the provider is left alone for a while"
 
 
