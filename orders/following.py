@@ -319,6 +319,7 @@ class _Run:
         When no quarter is answered it is the provider that fails, and `error` stands; so it does when
         something else fails first. An order that fails alone has an ItemError; of one that could not
         be told from it nothing is known. They are shuffled, or it would be the same ones each time.
+        The run waits for this with all its providers, so it ends when that does.
         """
         answers: dict[str, OrderStatus | ItemError] = {}
         alone: dict[str, ItemError] = {}
@@ -342,6 +343,8 @@ class _Run:
 
     def _ask_part(self, turn: _Turn, part: _Batch) -> Answers | UpstreamError:
         provider, now = turn.provider, time.time()
+        if turn.has_stopped or time.monotonic() > self._ends:
+            return NotSent("the run is over")
         with self._lock:
             if not may_call(provider.pk, provider.status_calls_per_minute, now):
                 return NotSent("the provider's budget is spent")

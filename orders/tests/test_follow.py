@@ -382,6 +382,23 @@ def test_orders_that_spoil_both_halves_of_a_hundred_spoil_no_other_ones_answer(
     assert (report.failed, report.missing, report.changed) == (0, 2, len(good))
 
 
+def test_looking_for_orders_that_spoil_answers_ends_with_the_run(
+    upstream: Upstream, customer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All providers wait for it, and each of forty calls may take half a minute."""
+    monkeypatch.setattr(following, "_LONGEST_RUN", 0.5)
+    orders = [upstream.accept(customer, quantity="10") for _ in range(16)]
+    upstream.world.break_with("status", "http_500", times=None, order=orders[0].upstream_id)
+    honest = Client.statuses
+
+    def slow(self: Client, asked: Any) -> Any:
+        time.sleep(0.3)
+        return honest(self, asked)
+
+    monkeypatch.setattr(Client, "statuses", slow)
+    assert poll_due().calls <= 3
+
+
 def test_a_provider_that_fails_about_all_orders_is_not_asked_about_each(
     upstream: Upstream, customer: User
 ) -> None:
