@@ -215,7 +215,7 @@ def _apply(
     held = [change for change in found if change.reasons]
     found = [change for change in found if not change.reasons]
     gone = [known.pk for known in vanished(stored, listed)]
-    aside = _aside(stored, terms, found)
+    aside = _aside(stored, terms, found, held)
     report(_("Writing %(count)s services") % {"count": len(found) + len(gone)})
     _insert(provider, stored, [change for change in found if change.known is None])
     _update(stored, [change for change in found if change.has_new_facts or change.has_new_price])
@@ -233,13 +233,18 @@ def _apply(
     history.write(_history((*found, *aside), gone), history.Cause(run=run))
 
 
-def _aside(stored: Stored, terms: Terms, found: Iterable[Change]) -> list[Change]:
-    """New prices of services whose change was held or ignored: those follow from rules, not from it."""
-    taken = {change.upstream_id for change in found}
+def _aside(
+    stored: Stored, terms: Terms, found: Iterable[Change], held: Iterable[Change]
+) -> list[Change]:
+    """New prices of services whose change was held or ignored, now or before: those follow from rules,
+    not from it."""
+    taken, waiting = ({change.upstream_id for change in each} for each in (found, held))
     aside = {
         upstream_id: known
         for upstream_id, known in stored.services.items()
-        if known.set_aside and known.is_present and upstream_id not in taken
+        if (known.set_aside or upstream_id in waiting)
+        and known.is_present
+        and upstream_id not in taken
     }
     return list(repriced(Stored(aside, stored.categories), terms))
 

@@ -180,6 +180,19 @@ def test_the_price_of_a_service_whose_change_was_ignored_follows_the_markup_all_
     assert SyncRun.objects.latest("pk").repriced == 2
 
 
+def test_the_price_of_a_service_follows_the_markup_in_the_sync_that_holds_its_change(
+    careful: Provider, panel: Panel, settings: LazySettings
+) -> None:
+    settings.MARKUP_PERCENT = D(100)
+    panel.lists([row(1, rate="3"), row(2)])
+    again()
+
+    assert (first().price_rate, first().cost_rate, first().is_held) == (2, 1, True)
+    [price] = [each.fields["price_rate"] for each in ServiceChange.objects.filter(service=first())
+               if "price_rate" in each.fields]  # fmt: skip
+    assert [D(each) for each in price] == [D("1.5"), 2]
+
+
 def test_a_list_that_goes_back_lets_go_of_what_was_held(careful: Provider, panel: Panel) -> None:
     panel.lists([row(1, rate="3"), row(2)])
     again()
