@@ -7,6 +7,7 @@ ends in `after_restore`, which holds such orders back.
 """
 
 import os
+import re
 import secrets
 import sqlite3
 import subprocess
@@ -30,17 +31,21 @@ _SUFFIXES = {"sqlite": ".sqlite3", "postgresql": ".pgdump"}
 # that it refers to, and of the migrations that make it again. An extension and what belongs to it,
 # which may be somebody else's, stay.
 _EMPTY = """
-DO $$ DECLARE found text; BEGIN
+DO $$ DECLARE ours oid := to_regnamespace(quote_ident({schema})); found text; BEGIN
     FOR found IN SELECT oid::regclass FROM pg_class
-        WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace AND NOT EXISTS (
+        WHERE relkind IN ('r', 'p') AND relnamespace = ours AND NOT EXISTS (
             SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
     LOOP EXECUTE 'DROP TABLE IF EXISTS ' || found || ' CASCADE'; END LOOP;
     FOR found IN SELECT oid::regprocedure FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND NOT EXISTS (
+        WHERE pronamespace = ours AND NOT EXISTS (
             SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
     LOOP EXECUTE 'DROP ROUTINE IF EXISTS ' || found || ' CASCADE'; END LOOP;
+    IF ours IS NULL THEN EXECUTE format('CREATE SCHEMA %I', {schema}); END IF;
 END $$
 """
+# In the list of what is in a copy.
+_OUR_SCHEMA = re.compile(r" TABLE (\S+) orders_order ")
+_EXTENSION = re.compile(r" EXTENSION - (\S+) ")
 
 
 class BackupFailed(Exception):
@@ -92,20 +97,33 @@ def restore(copy: Path) -> None:
     """Replace this installation's database by the copy; raises BackupFailed.
 
     The copy is proved first, so what is there is only given up for something good. On PostgreSQL
-    the replacement is one transaction, and all tables and functions of the schema go, also those
-    that the copy doesn't have. Nothing else may use the database meanwhile.
+    the replacement is one transaction, and all tables and functions of the panel's schema go, also
+    those that the copy doesn't have; other schemas stay as they are. Nothing else may use the database
+    meanwhile.
     """
     prove(copy)
     connection.close()
     if connection.vendor == "sqlite":
         _replace_sqlite(copy, Path(_name()))
         return
+    listed = _postgres("pg_restore", "--list", str(copy))
+    ours = _OUR_SCHEMA.search(listed)
+    if ours is None:
+        raise BackupFailed(f"{copy} has no tables of a panel")
+    schema = sql.Literal(ours[1]).as_string(None)
+    # They belong to no schema, so that they are in no script of one.
+    extensions = [sql.Identifier(name).as_string(None) for name in _EXTENSION.findall(listed)]
+    wanted = [f"CREATE EXTENSION IF NOT EXISTS {name}" for name in extensions]
     with TemporaryDirectory(prefix="panel-restore-") as folder:
         script = f"{folder}/copy.sql"
-        _postgres("pg_restore", "--no-owner", "--no-comments", "--file", script, str(copy))
+        _postgres(
+            "pg_restore", "--clean", "--if-exists", "--no-owner", "--no-comments",
+            "--no-publications", "--schema", ours[1], "--file", script, str(copy),
+        )  # fmt: skip
         _postgres(
             "psql", "--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1",
-            "--dbname", _name(), "--command", _EMPTY, "--file", script,
+            "--dbname", _name(), "--command", _EMPTY.format(schema=schema),
+            *(f"--command={each}" for each in wanted), "--file", script,
         )  # fmt: skip
 
 
@@ -203,14 +221,14 @@ def _url(name: str) -> str:
     return f"postgres://{user}{password}@{quote(str(row['HOST']), safe='.-')}{port}/{name}"
 
 
-def _postgres(program: str, *arguments: str) -> None:
+def _postgres(program: str, *arguments: str) -> str:
     # By the environment: a password among the arguments could be read by everyone on the machine.
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
     given = {names[key]: value for key, value in _connection().items() if key in names}
-    _run([program, *arguments], given)
+    return _run([program, *arguments], given)
 
 
-def _run(command: list[str], environment: Mapping[str, str]) -> None:
+def _run(command: list[str], environment: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(  # noqa: S603 - programs and arguments of our own
             command, env={**os.environ, **environment}, cwd=settings.BASE_DIR,
@@ -223,3 +241,4 @@ def _run(command: list[str], environment: Mapping[str, str]) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-1000:]
         raise BackupFailed(f"{' '.join(command[:3])} failed: {said}")
+    return done.stdout

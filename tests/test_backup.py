@@ -212,6 +212,30 @@ def test_a_copy_of_an_older_release_takes_the_place_of_a_newer_one(site: dict[st
     assert run_python(site, _MADE).strip() == ("[]" if is_sqlite else "['of_pg_trgm']")
 
 
+@pytest.mark.postgres
+@pytest.mark.timeout(240)
+def test_what_others_keep_in_the_database_is_in_no_way_of_a_restore(site: dict[str, str]) -> None:
+    """It is in the copy too, as a copy is one of the whole database."""
+    url = site["DATABASE_URL"]
+    if url.startswith("sqlite"):
+        pytest.skip("one file is one panel's")
+    with closing(psycopg.connect(url, autocommit=True)) as server:
+        server.execute("CREATE SCHEMA others; CREATE TABLE others.kept AS SELECT 'before' AS word")
+        server.execute("CREATE PUBLICATION chosen FOR TABLE orders_order")
+        server.execute("CREATE VIEW of_orders AS SELECT count(*) FROM orders_order")
+        server.execute("CREATE VIEW of_none AS SELECT 1 AS one; CREATE TYPE color AS ENUM ('red')")
+        before = run_python(site, _TELL)
+        assert manage("backup", environment=site).returncode == 0
+        server.execute("UPDATE others.kept SET word = 'after'")
+
+        restored = manage("restore", "--yes", str(backups(site)[0]), environment=site)
+
+        assert restored.returncode == 0, restored.stderr
+        assert run_python(site, _TELL) == before
+        assert server.execute("SELECT word FROM others.kept").fetchall() == [("after",)]
+        assert server.execute("SELECT * FROM of_orders, of_none").fetchall() == [(3, 1)]
+
+
 def test_a_restore_wants_to_be_meant(tmp_path: Path) -> None:
     (tmp_path / "copy").touch()
     site = {"VAR_DIR": str(tmp_path), "SECRET_KEY": SECRET_KEY}
