@@ -49,7 +49,13 @@ def listen(host: str, port: int) -> socket.socket:
 def serve_web(listening: socket.socket) -> None:
     """Answer requests until SystemExit, which `ended_by_signals` raises on SIGTERM or Ctrl-C."""
     server = waitress.create_server(
-        application, sockets=[listening], threads=WEB_THREADS, ident=None
+        application,
+        sockets=[listening],
+        threads=WEB_THREADS,
+        ident=None,
+        # A proxy's word must arrive: BEHIND_PROXY and TRUSTED_PROXY_COUNT say what of it is believed,
+        # and that it is there tells a visitor from this machine itself.
+        clear_untrusted_proxy_headers=False,
     )
     # Returns on SystemExit, after the requests that are being answered.
     server.run()

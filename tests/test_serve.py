@@ -61,6 +61,26 @@ def test_without_a_provider_it_says_which_variables_to_set_and_serves_all_the_sa
 
 
 @pytest.mark.timeout(120)
+def test_what_a_proxy_says_of_a_visitor_arrives(migrated: dict[str, str], tmp_path: Path) -> None:
+    migrated |= {"SITE_URL": "https://panel.example.com", "BEHIND_PROXY": "true"}
+    address = f"http://127.0.0.1:{migrated['PORT']}"
+    by_proxy = {
+        "Host": "panel.example.com",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-For": "192.0.2.1",
+    }
+    with started(SERVE, environment=migrated, log=tmp_path / "serve.log"):
+        wait_for_http(f"{address}/healthz")
+
+        page = requests.get(f"{address}/", headers=by_proxy, allow_redirects=False, timeout=30)
+        figures = requests.get(f"{address}/metrics", headers=by_proxy, timeout=30)
+
+    # Asked by https already, so not sent round; and a visitor, so without figures.
+    assert page.status_code == 200
+    assert figures.status_code == 404
+
+
+@pytest.mark.timeout(120)
 def test_a_taken_port_is_refused_with_the_way_out(migrated: dict[str, str], tmp_path: Path) -> None:
     with started(SERVE, environment=migrated, log=tmp_path / "serve.log") as process:
         process.wait_until_said(f"http://127.0.0.1:{migrated['PORT']}/")
