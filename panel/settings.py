@@ -297,6 +297,8 @@ except (ImproperlyConfigured, ValueError, KeyError):
     raise ImproperlyConfigured(
         "EMAIL_URL must look like smtp+tls://user:password@host:587"
     ) from None
+# Without one a mail server that falls silent would hold the jobs that send mails and alerts for ever.
+EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"{SITE_NAME} <panel@localhost>")
 
 LANGUAGE_CODE = "en"

@@ -2,13 +2,16 @@
 
 import datetime as dt
 import smtplib
+import socket
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from decimal import Decimal
 
 import pytest
 from django.core import mail as sent
 from django.core.mail import EmailMessage
+from django.core.mail.backends import smtp
 from django.core.mail.backends.locmem import EmailBackend
 from django.core.mail.message import sanitize_address
 from django.db import transaction
@@ -305,3 +308,15 @@ def test_no_text_of_others_makes_a_header(customer: User) -> None:
     assert sent["Bcc"] is None
     assert "\n" not in letter.subject
     assert sent["To"] == customer.email
+
+
+def test_a_mail_server_that_falls_silent_does_not_hold_the_job_for_ever(
+    settings: Settings,
+) -> None:
+    assert smtp.EmailBackend().timeout == 30
+
+    settings.EMAIL_TIMEOUT = 0.2
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        server = smtp.EmailBackend(host="127.0.0.1", port=silent.getsockname()[1])
+        with pytest.raises(smtplib.SMTPServerDisconnected, match="timed out"):
+            server.open()
