@@ -181,7 +181,8 @@ def deliver(now: datetime) -> int:
             continue
         try:
             send(new)
-        except (OSError, SMTPException) as exc:
+        except (OSError, SMTPException, ValueError) as exc:
+            # ValueError is an address that is none; the other channel must tell it all the same.
             # The address of a webhook often holds its secret, so the error's text is not logged.
             logger.warning("alerts can't be sent by %s: %s", column, type(exc).__name__)
             continue

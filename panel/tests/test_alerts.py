@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.core import mail
+from django.core.mail.message import sanitize_address
 from django.utils import timezone
 
 from accounts.models import User
@@ -124,6 +125,27 @@ def test_the_webhook_is_told_too_and_what_fails_is_tried_again(
     assert "balance there is short" in hook.bodies[1]["text"]
     assert hook.bodies[1]["alerts"][0]["key"] == f"paused:{paused.pk}:funds"
     assert "secret-of-the-hook" not in caplog.text
+
+
+def test_an_address_that_is_none_keeps_nothing_from_the_webhook(
+    by_mail: None,
+    paused: Provider,
+    hook: Hook,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.ALERT_EMAILS = ["owner@example.com; other@example.com"]
+
+    def as_by_smtp(_subject: str, _text: str, _sender: str, to: list[str]) -> None:
+        for address in to:
+            sanitize_address(address, "utf-8")
+
+    monkeypatch.setattr("panel.alerts.send_mail", as_by_smtp)
+
+    assert run_alerts(NOW).told == 1
+
+    assert len(hook.bodies) == 1
+    assert Alert.objects.get().mailed_at is None
 
 
 def test_without_a_channel_it_is_noted_all_the_same(paused: Provider) -> None:
