@@ -27,4 +27,4 @@ RUN VAR_DIR=/tmp/build python manage.py compile_translations \
 USER panel
 VOLUME /data
 EXPOSE 8000
-CMD ["gunicorn", "--bind=0.0.0.0:8000", "--workers=2", "--threads=8", "--preload", "--access-logfile=-", "panel.wsgi"]
+CMD ["gunicorn", "--bind=0.0.0.0:8000", "--workers=2", "--threads=8", "--preload", "panel.wsgi"]

@@ -274,12 +274,26 @@ def test_systemd_and_compose_start_the_same(name: str) -> None:
     unit = unit_of(ROOT / "docs" / "systemd" / f"panel-{name}.service")
     command = [str(word) for word in SERVICES[name]["command"]]
     own = unit["Service"]["ExecStart"].split()
-    aside = ("--bind", "--access-logfile", "--loglevel")
+    aside = ("--bind", "--access-log", "--loglevel")
 
     assert Path(own[0]).name == command[0]
     assert [word for word in own[1:] if not word.startswith(aside)] == [
         word for word in command[1:] if not word.startswith(aside)
     ]
+
+
+def test_no_line_of_the_web_servers_log_holds_a_customers_key() -> None:
+    # In the default form the request's first line and the page it came from hold the whole address.
+    forms = [
+        word.partition("=")[2]
+        for word in SERVICES["web"]["command"]
+        if word.startswith("--access-logformat=")
+    ]
+
+    assert "--access-logfile=-" in SERVICES["web"]["command"]
+    assert len(forms) == 1
+    assert set(re.findall(r"%\((\w)\)s", forms[0])) == set("htmUsba")
+    assert "--access-logfile" not in (ROOT / "Dockerfile").read_text("utf-8")
 
 
 def test_the_dashboard_shows_only_figures_that_there_are() -> None:
