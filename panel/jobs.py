@@ -26,6 +26,7 @@ LEASE = timedelta(seconds=12)
 _RESULT_LENGTH = 300
 # A tick may come a little early; it still counts for its period.
 _SLACK = 0.3
+_AHEAD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def run_job(
 def _due(period: timedelta, due_since: datetime | None, *, now: bool) -> Q:
     if now:
         return Q()
-    never = Q(started_at__isnull=True)
+    # A run in the future was noted by a clock that has been put back since, and counts for nothing.
+    never = Q(started_at__isnull=True) | Q(started_at__gt=_from_now(_AHEAD))
     if due_since is not None:
         return never | Q(started_at__lt=due_since)
     return never | Q(started_at__lte=_from_now(-period * (1 - _SLACK)))

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 import waitress
-from celery.beat import Scheduler, Service
+from celery.beat import Service
 from celery.worker import WorkController
 from celery.worker import state as worker_state
 
+from panel.beat import PanelScheduler
 from panel.celery import app
 from panel.schedule import POLL, SUBMIT
 from panel.wsgi import application
@@ -86,7 +87,7 @@ def embedded_worker() -> Iterator[None]:
     worker_state.should_stop = None
     worker = _worker()
     # A second between ticks at most, so that it notices soon when it is to stop.
-    beat = Service(app, max_interval=1, scheduler_cls=Scheduler)
+    beat = Service(app, max_interval=1, scheduler_cls=PanelScheduler)
     stopping, fallen = threading.Event(), threading.Event()
 
     def stand(run: Callable[[], None]) -> None:

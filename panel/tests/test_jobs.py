@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -77,6 +77,18 @@ def test_a_tick_that_comes_a_little_early_counts() -> None:
     Job.objects.update(started_at=timezone.now() - HOUR * 0.75)
 
     assert run_job("sweep", HOUR, done)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("due_since", [None, timezone.now() - HOUR])
+def test_a_run_that_a_wrong_clock_noted_in_the_future_keeps_nothing_waiting(
+    due_since: datetime | None,
+) -> None:
+    run_job("sweep", HOUR, done)
+    Job.objects.update(started_at=timezone.now() + 3 * HOUR)
+
+    assert run_job("sweep", HOUR, done, due_since=due_since)
+    assert not run_job("sweep", HOUR, done, due_since=due_since)
 
 
 @pytest.mark.django_db

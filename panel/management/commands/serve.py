@@ -19,7 +19,7 @@ _NO_PROVIDER = (
 _SEPARATE = (
     "REDIS_URL is set, so this is the web server alone. Start beside it:\n"
     "  celery -A panel worker -P threads -Q submit,poll\n"
-    "  celery -A panel beat -S celery.beat:Scheduler"
+    "  celery -A panel beat -S panel.beat:PanelScheduler"
 )
 
 
