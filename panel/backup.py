@@ -68,8 +68,9 @@ def back_up(folder: Path, now: datetime) -> Path:
         raise BackupFailed(f"{target} exists")
     unproved = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
+        # Nobody else's before the first byte: what fills it keeps the mode.
+        unproved.touch(mode=0o600)
         _copy(unproved)
-        unproved.chmod(0o600)
         prove(unproved)
         unproved.replace(target)
     finally:
@@ -160,6 +161,7 @@ def _copy_sqlite(source: Path, target: Path) -> None:
 def _replace_sqlite(copy: Path, target: Path) -> None:
     """Put a copy in the place of a file that may be damaged, without its log of later changes."""
     new = target.with_name(f"{target.name}.restored")
+    new.touch(mode=0o600)
     _copy_sqlite(copy, new)
     for companion in ("-wal", "-shm"):
         target.with_name(target.name + companion).unlink(missing_ok=True)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from django.core.management import call_command
 
 from panel import env
 from tests.migrated import put_migrated_sqlite
@@ -212,14 +215,13 @@ def test_a_copy_of_an_older_release_takes_the_place_of_a_newer_one(site: dict[st
     assert run_python(site, _MADE).strip() == ("[]" if is_sqlite else "['of_pg_trgm']")
 
 
-@pytest.mark.postgres
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    "original", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
 def test_what_others_keep_in_the_database_is_in_no_way_of_a_restore(site: dict[str, str]) -> None:
     """It is in the copy too, as a copy is one of the whole database."""
-    url = site["DATABASE_URL"]
-    if url.startswith("sqlite"):
-        pytest.skip("one file is one panel's")
-    with closing(psycopg.connect(url, autocommit=True)) as server:
+    with closing(psycopg.connect(site["DATABASE_URL"], autocommit=True)) as server:
         server.execute("CREATE SCHEMA others; CREATE TABLE others.kept AS SELECT 'before' AS word")
         server.execute("CREATE PUBLICATION chosen FOR TABLE orders_order")
         server.execute("CREATE VIEW of_orders AS SELECT count(*) FROM orders_order")
@@ -234,6 +236,42 @@ def test_what_others_keep_in_the_database_is_in_no_way_of_a_restore(site: dict[s
         assert run_python(site, _TELL) == before
         assert server.execute("SELECT word FROM others.kept").fetchall() == [("after",)]
         assert server.execute("SELECT * FROM of_orders, of_none").fetchall() == [(3, 1)]
+
+
+def test_a_copy_is_nobody_elses_from_its_first_byte_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+
+    def copy(target: Path) -> None:
+        with target.open("ab") as file:
+            file.write(b"half of it")
+        modes.append(stat.S_IMODE(target.stat().st_mode))
+
+    monkeypatch.setattr("panel.backup._copy", copy)
+    monkeypatch.setattr("panel.backup.prove", lambda _: None)
+
+    call_command("backup", folder=tmp_path)
+
+    assert modes == [0o600]
+    assert [stat.S_IMODE(made.stat().st_mode) for made in tmp_path.iterdir()] == [0o600]
+
+
+def test_a_backup_that_is_ended_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panel.backup._copy", lambda target: target.write_bytes(b"all of it"))
+    monkeypatch.setattr("panel.backup.prove", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    # What ends a process that does not listen, and would end this one.
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit, match="ended by SIGTERM"):
+            call_command("backup", folder=tmp_path)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_restore_wants_to_be_meant(tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from django.conf import settings
@@ -26,9 +30,24 @@ class Command(BaseCommand):
         if keep < 0:
             raise CommandError("--keep must not be negative")
         try:
-            made = back_up(folder, timezone.now())
+            with _tidied_up_on_sigterm():
+                made = back_up(folder, timezone.now())
         except (BackupFailed, OSError) as exc:
             raise CommandError(f"No backup: {exc}") from None
         self.stdout.write(f"{made} ({made.stat().st_size} bytes), proved by check_ledger")
         for path in prune(folder, keep):
             self.stdout.write(f"removed {path}")
+
+
+@contextmanager
+def _tidied_up_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM remove what is half made: else the copy and the scratch database would stay."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit("No backup: it was ended by SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
