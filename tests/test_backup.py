@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import uuid
@@ -18,6 +19,7 @@ from django.core.management import call_command
 from panel import env
 from tests.migrated import put_migrated_sqlite
 from tests.processes import PYTHON, ROOT, clean_environment, manage
+from tests.test_upgrade import PREVIOUS
 
 SECRET_KEY = "s" * 50
 _FILL = """
@@ -236,6 +238,28 @@ def test_what_others_keep_in_the_database_is_in_no_way_of_a_restore(site: dict[s
         assert run_python(site, _TELL) == before
         assert server.execute("SELECT word FROM others.kept").fetchall() == [("after",)]
         assert server.execute("SELECT * FROM of_orders, of_none").fetchall() == [(3, 1)]
+
+
+@pytest.mark.timeout(240)
+def test_a_copy_that_an_older_release_made_is_proved_and_restored(
+    site: dict[str, str], tmp_path: Path
+) -> None:
+    url, copy = site["DATABASE_URL"], tmp_path / "older"
+    wipe(site)
+    for app, migration in PREVIOUS.items():
+        assert manage("migrate", app, migration, environment=site).returncode == 0
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as old:
+            old.execute("VACUUM INTO ?", [str(copy)])
+    else:
+        dump = ["pg_dump", "--format=custom", "--no-owner", "--file", str(copy), "--dbname", url]
+        subprocess.run(dump, check=True)
+    assert manage("migrate", environment=site).returncode == 0
+
+    restored = manage("restore", "--yes", str(copy), environment=site)
+
+    assert restored.returncode == 0, restored.stderr
+    assert run_python(site, _TELL).strip() == "ledger [] [] []"
 
 
 def test_a_copy_is_nobody_elses_from_its_first_byte_on(
