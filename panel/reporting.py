@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -24,5 +25,12 @@ def start_reporting(dsn: str) -> bool:
         include_source_context=False,
         max_request_body_size="never",
         send_default_pii=False,
+        before_send=_without_query,
     )
     return True
+
+
+def _without_query(event: dict[str, Any], _hint: object) -> dict[str, Any]:
+    """The event without what follows the address: API v2 may be called with the key in there."""
+    event.get("request", {}).pop("query_string", None)
+    return event

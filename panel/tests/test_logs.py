@@ -150,7 +150,7 @@ def test_the_format_is_chosen_by_the_setting(style: str, formatter: str) -> None
 
 
 def test_reports_hold_no_local_variables_and_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     module = types.ModuleType("sentry_sdk")
     module.init = given.update  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentry_sdk", module)
@@ -159,6 +159,9 @@ def test_reports_hold_no_local_variables_and_no_request(monkeypatch: pytest.Monk
     assert given["include_local_variables"] is False
     assert given["max_request_body_size"] == "never"
     assert given["send_default_pii"] is False
+    # A customer's key may be in the address.
+    event = {"request": {"url": "https://example.com/api/v2", "query_string": "key=a-secret"}}
+    assert given["before_send"](event, {}) == {"request": {"url": "https://example.com/api/v2"}}
 
 
 def test_without_address_or_package_nothing_is_reported(
