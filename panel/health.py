@@ -115,6 +115,6 @@ def node_problem(kind: str) -> str:
     node = f"{kind}@{socket.gethostname()}"
     try:
         answers = app.control.ping(destination=[node], timeout=_SECONDS)
-    except OSError as exc:
+    except (OperationalError, OSError) as exc:
         return f"the broker can't be reached ({type(exc).__name__})"
     return "" if answers else f"{node} does not answer"

@@ -84,6 +84,16 @@ def test_a_process_that_is_not_there_does_not_answer(kind: str) -> None:
     assert node_problem(kind).endswith("does not answer")
 
 
+@pytest.mark.parametrize("kind", ["celery", "celerybeat"])
+def test_a_broker_that_is_away_is_a_sentence_for_the_health_check(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Celery("x", broker="redis://127.0.0.1:9/0", set_as_current=False)
+    monkeypatch.setattr("panel.health.app", away)
+
+    assert node_problem(kind) == "the broker can't be reached (OperationalError)"
+
+
 @pytest.fixture
 def at_work(db: None, settings: LazySettings) -> None:
     """Every job ran a moment ago, and no broker is needed."""
