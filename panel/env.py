@@ -7,6 +7,7 @@ from collections.abc import Callable, MutableMapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -42,6 +43,8 @@ def text(name: str, default: str = "") -> str:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as exc:
             raise ImproperlyConfigured(f"{name}_FILE can't be read: {exc.strerror}") from None
+        except ValueError:
+            raise ImproperlyConfigured(f"{name}_FILE can't be read: it is no UTF-8 text") from None
     return _ENVIRON.get(name, "").strip() or default
 
 
@@ -92,6 +95,21 @@ def amount(name: str, default: str, *, low: str = "0", high: str = "1000000") ->
         return value
 
     return _read(name, read, f"a number from {low} to {high}")
+
+
+def site(name: str, default: str) -> str:
+    """An address of this site, without the slash at its end; its scheme in small letters."""
+
+    def read() -> str:
+        value = text(name, default).rstrip("/")
+        parts = urlsplit(value)
+        # Browsers ask for a name with other letters by its ASCII form, and never for a wrong port.
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+            raise ValueError
+        parts.netloc.encode("ascii")
+        return f"{parts.scheme}{value[len(parts.scheme) :]}"
+
+    return _read(name, read, "an address such as https://panel.example.com (in ASCII: xn--…)")
 
 
 def items(name: str, default: str = "") -> list[str]:

@@ -1,9 +1,11 @@
 """All settings, from the environment; docs/configuration.md describes every variable."""
 
 import secrets
+from logging import getLevelNamesMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import django_stubs_ext
 import environ
@@ -21,7 +23,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env.read_dotenv(BASE_DIR / ".env")
 
 DEBUG = env.flag("DEBUG")
-if DEBUG and not is_local(env.text("SITE_URL", "http://127.0.0.1")):
+if DEBUG and not is_local(env.site("SITE_URL", "http://127.0.0.1")):
     raise ImproperlyConfigured("DEBUG must be unset: SITE_URL is not an address of this machine")
 VAR_DIR = Path(env.text("VAR_DIR", str(BASE_DIR / "var")))
 
@@ -96,9 +98,7 @@ API_DUPLICATE_SECONDS = env.number("API_DUPLICATE_SECONDS", 60, high=86_400)
 # Lets callbacks go to private addresses and plain http: for development and tests.
 ALLOW_PRIVATE_CALLBACKS = env.flag("ALLOW_PRIVATE_CALLBACKS")
 
-SITE_URL = env.text("SITE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
-if urlsplit(SITE_URL).scheme not in {"http", "https"} or not urlsplit(SITE_URL).hostname:
-    raise ImproperlyConfigured("SITE_URL must be an address such as https://panel.example.com")
+SITE_URL = env.site("SITE_URL", f"http://127.0.0.1:{PORT}")
 _https = SITE_URL.startswith("https://")
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS") or [
     str(urlsplit(SITE_URL).hostname), "127.0.0.1", "localhost", "[::1]",
@@ -271,6 +271,8 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = env.text("EMAIL_VERIFICATION", "optional")
+if ACCOUNT_EMAIL_VERIFICATION not in {"mandatory", "optional", "none"}:
+    raise ImproperlyConfigured("EMAIL_VERIFICATION must be mandatory, optional or none")
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
@@ -305,6 +307,12 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("tr", _("Turkish"))]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env.text("TIME_ZONE", "UTC")
+try:
+    ZoneInfo(TIME_ZONE)
+except (ZoneInfoNotFoundError, ValueError, OSError):
+    raise ImproperlyConfigured(
+        "TIME_ZONE must be the name of a time zone such as Europe/Istanbul"
+    ) from None
 USE_I18N = True
 USE_TZ = True
 
@@ -381,6 +389,9 @@ ALERT_UNCONFIRMED_MINUTES = env.number("ALERT_UNCONFIRMED_MINUTES", 30, high=10_
 LOG_FORMAT = env.text("LOG_FORMAT", "text")
 if LOG_FORMAT not in {"text", "json"}:
     raise ImproperlyConfigured("LOG_FORMAT must be text or json")
-LOGGING = logs.config(LOG_FORMAT, env.text("LOG_LEVEL", "INFO").upper())
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+if LOG_LEVEL not in getLevelNamesMapping():
+    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+LOGGING = logs.config(LOG_FORMAT, LOG_LEVEL)
 # Errors are reported there when the package sentry-sdk is installed beside the panel's own.
 SENTRY_DSN = env.text("SENTRY_DSN")

@@ -33,7 +33,7 @@ COMPOSE_ONLY = {"POSTGRES_PASSWORD", "PUBLISHED_PORT"}
 
 def variables_read() -> set[str]:
     """Every variable that the settings read through `panel.env`."""
-    call = re.compile(r"env\.(?:text|flag|number|days|amount|items)\(\s*\"([A-Z_]+)\"")
+    call = re.compile(r"env\.(?:text|flag|number|days|amount|items|site)\(\s*\"([A-Z_]+)\"")
     return {
         name
         for source in (ROOT / "panel").glob("**/*.py")

@@ -60,6 +60,12 @@ def test_a_list_drops_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env.items("SOMETHING") == ["a", "b"]
 
 
+def test_a_scheme_in_capitals_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Secure cookies and the redirection to https follow from it.
+    monkeypatch.setenv("SOMETHING", "HTTPS://Panel.example.com/")
+    assert env.site("SOMETHING", "") == "https://Panel.example.com"
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
@@ -73,6 +79,14 @@ def test_a_list_drops_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"UPSTREAM_API_URL": "panel.example.com"}, "UPSTREAM_API_URL must start with"),
         ({"UPSTREAM_API_URL": "https://panel.example.com"}, "UPSTREAM_API_KEY must be set"),
         ({"SITE_URL": "panel.example.com"}, "SITE_URL must be an address"),
+        ({"SITE_URL": "https://[panel"}, "SITE_URL must be an address"),
+        ({"SITE_URL": "https://panel.example.com:http"}, "SITE_URL must be an address"),
+        ({"SITE_URL": "https://ışık.example.com"}, "SITE_URL must be an address"),
+        ({"DEBUG": "1", "SITE_URL": "https://[panel"}, "SITE_URL must be an address"),
+        ({"EMAIL_VERIFICATION": "always"}, "EMAIL_VERIFICATION must be mandatory, optional or"),
+        ({"TIME_ZONE": "Istanbul"}, "TIME_ZONE must be the name of a time zone"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR"),
+        ({"SECRET_KEY_FILE": sys.executable}, "SECRET_KEY_FILE can't be read: it is no UTF-8"),
         ({"DATABASE_URL": "mysql://x@y/z"}, "DATABASE_URL must name PostgreSQL or SQLite"),
         ({"REDIS_URL": "amqp://x"}, "REDIS_URL must start with"),
         # What the cache would take and the queue's library doesn't know.
