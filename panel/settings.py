@@ -43,7 +43,11 @@ def _secret_key() -> str:
                 new.write(secrets.token_urlsafe(50))
         except FileExistsError:
             pass  # another process of the same first start was faster
-    return path.read_text(encoding="utf-8").strip()
+    kept = path.read_text(encoding="utf-8").strip()
+    # A full disk leaves an empty file, and everything would be encrypted with no key at all.
+    if len(kept) < 32:
+        raise ImproperlyConfigured(f"{path} must hold at least 32 characters: put its copy back")
+    return kept
 
 
 SECRET_KEY = _secret_key()

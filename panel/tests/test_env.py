@@ -66,6 +66,22 @@ def test_a_scheme_in_capitals_is_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     assert env.site("SOMETHING", "") == "https://Panel.example.com"
 
 
+def test_a_made_key_that_was_not_written_whole_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret_key").touch()
+
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "import panel.settings"],
+        cwd=ROOT,
+        env={**os.environ, "VAR_DIR": str(tmp_path), "SECRET_KEY": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert "secret_key must hold at least 32 characters" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
