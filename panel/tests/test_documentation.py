@@ -192,6 +192,14 @@ def test_a_receipt_passes_every_proxy() -> None:
         assert int(limit) * 10**6 > MOST_BYTES + 100_000, name
 
 
+def test_the_log_of_the_proxy_holds_no_query() -> None:
+    """A customer's key may be in it."""
+    text = (ROOT / "docs" / "proxy" / "nginx.conf").read_text("utf-8")
+    [line] = re.findall(r"log_format panel (.*);", text)
+    assert not re.search(r"\$(request|request_uri|args|query_string|arg_\w+)\b", line)
+    assert text.count("access_log /var/log/nginx/panel.log panel;") == text.count("server {")
+
+
 @pytest.mark.nginx
 def test_nginx_takes_its_example(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -204,6 +212,7 @@ def test_nginx_takes_its_example(tmp_path: Path) -> None:
     folder = "/etc/letsencrypt/live/panel.example.com"
     site = site.replace(f"{folder}/fullchain.pem", str(certificate))
     site = site.replace(f"{folder}/privkey.pem", str(key))
+    site = site.replace("/var/log/nginx/", f"{tmp_path}/")
     whole = tmp_path / "nginx.conf"
     whole.write_text(
         f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;\n{site}\n}}"
