@@ -16,8 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from redis import Redis
 
 from bench.harness import QUICK, SQLITE, Laps, say, sqlite_copy
+from panel.schedule import POLL, SUBMIT
 from tests.processes import ROOT, clean_environment
 
 NAMES = ["catalogue", "pages", "placing", "forwarding", "following", "scale", "reports", "memory"]
@@ -25,6 +27,8 @@ NAMES = ["catalogue", "pages", "placing", "forwarding", "following", "scale", "r
 POSTGRES_ONLY = {"forwarding", "following", "scale"}
 POSTGRES = "postgres://postgres@127.0.0.1:5432/postgres"
 REDIS = "redis://127.0.0.1:6379/15"
+# Before the keys of the queues.
+_PREFIX = "bench:"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,10 +75,13 @@ def _is_possible(name: str, sqlite: bool) -> bool:
 def _run(name: str, *, database: str, sqlite: Path, quick: bool) -> tuple[list[str], int]:
     """Run one benchmark; its lines, and its exit code."""
     say(f"== {name}")
+    if not database.startswith("sqlite"):
+        _forget_wakeups()
     environment = clean_environment(
         {
             "DATABASE_URL": database,
             "REDIS_URL": "" if database.startswith("sqlite") else _redis(),
+            "REDIS_PREFIX": _PREFIX,
             "ALLOW_PRIVATE_UPSTREAM": "1",
             "LOG_LEVEL": "ERROR",
             "DJANGO_SETTINGS_MODULE": "panel.settings",
@@ -97,6 +104,12 @@ def _run(name: str, *, database: str, sqlite: Path, quick: bool) -> tuple[list[s
                 lines.append(line.strip())
             print(line, end="", flush=True)
         return lines, child.wait()
+
+
+def _forget_wakeups() -> None:
+    """Orders that another benchmark placed have left messages, which a worker would take first."""
+    with Redis.from_url(_redis()) as redis:
+        redis.delete(*(f"{_PREFIX}{queue}" for queue in (SUBMIT, POLL)))
 
 
 def _redis() -> str:

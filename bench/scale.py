@@ -39,7 +39,8 @@ def main() -> None:
     large = sized(1_000_000, 30_000)
     orders_world.fill_orders(_SMALL, of=services, by=customers, open_percent=6)
     few = {name: _measured(page) for name, page in pages.all().items()}
-    among = sized(100_000, 15_000)
+    # Enough that each round finds a hundred that are due.
+    among = sized(100_000, 30_000)
     _grow(among - _SMALL, services, customers)
     picked = _claiming(providers)
     _grow(large - among, services, customers)
