@@ -163,19 +163,22 @@ def _lists(customer: User, service: Service) -> None:
 
 
 def _over_http(customers: list[User], service: Service) -> None:
-    seconds, first = (1.5, 0.5) if is_quick() else (10, 1)
+    seconds, first = (1, 0.5) if is_quick() else (5, 1)
     with _gunicorn() as address:
         clients = [_Client(address, user, service) for user in customers]
         hot = [_Client(address, customers[0], service) for _ in customers]
         empty: list[float] = []
         many: list[float] = []
         one: list[float] = []
-        for turn in range(sized(4, 3)):
+        for turn in range(sized(8, 4)):
             for rates, ways in (
                 (empty, [client.nothing for client in clients]),
                 (many, [client.place for client in clients]),
                 (one, [client.place for client in hot]),
             ):
+                # Which of the two processes takes a connection is chance, and it stays there.
+                for client in (*clients, *hot):
+                    client.hang_up()
                 rate = _rate(ways, seconds if turn else first)
                 if turn:
                     rates.append(rate)
@@ -237,6 +240,10 @@ class _Client:
     def _get(self, path: str, query: dict[str, str]) -> None:
         answer = self._http.get(f"{self._address}{path}", params=query, timeout=30)
         assert answer.ok, answer.status_code
+
+    def hang_up(self) -> None:
+        """End the connection; the next request opens another one."""
+        self._http.close()
 
     def nothing(self) -> None:
         """The same request to a view that does nothing but know who asks."""
