@@ -161,8 +161,8 @@ def poll_due(limit_calls: int = 10_000, *, now: datetime | None = None) -> PollR
 
     At most `limit_calls` calls and what it takes to ask in halves where one of them fails,
     POLL_IN_FLIGHT of them at once, each provider within its own budget and with no more places than
-    its share. A provider whose call fails is left alone for a while
-    and its orders stay as they are. Call outside transactions.
+    its share. A provider whose call fails is left alone for a while and its orders stay as they are.
+    Call outside transactions.
     """
     with ExitStack() as stack:
         callers = _Callers(stack)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from allauth.mfa.utils import is_mfa_enabled
 from csp.constants import NONCE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.conf import settings
 from django.contrib import messages
@@ -13,6 +12,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from accounts import trace
+from accounts.factors import has_required_factor
 
 # Unfold's Alpine evaluates attributes and its templates carry style elements and attributes.
 _ADMIN = {
@@ -58,10 +58,10 @@ class StaffTwoFactor:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not settings.REQUIRE_STAFF_2FA or not request.path.startswith(reverse("admin:index")):
+        if not request.path.startswith(reverse("admin:index")):
             return self.get_response(request)
         user = request.user
-        if not (user.is_authenticated and user.is_staff) or is_mfa_enabled(user):
+        if not (user.is_authenticated and user.is_staff) or has_required_factor(user):
             return self.get_response(request)
         messages.warning(request, _("Staff sign in with two factors: set up an app first."))
         return redirect("mfa_activate_totp")

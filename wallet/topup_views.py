@@ -2,8 +2,6 @@
 
 import uuid
 
-from allauth.mfa.utils import is_mfa_enabled
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import FileResponse, Http404, HttpResponse, HttpResponseBase
@@ -11,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
+from accounts.factors import has_required_factor
 from accounts.models import User
 from accounts.requests import CustomerRequest
 from wallet.errors import TooManyRequests
@@ -62,8 +61,8 @@ def _file(request: CustomerRequest, form: TopUpForm) -> TopUpRequest | None:
 
 def _may_see_all(user: User) -> bool:
     """Whoever sees receipts in the admin: this page is outside, and asks what the admin asks."""
-    has_factors = not settings.REQUIRE_STAFF_2FA or is_mfa_enabled(user)
-    return user.is_staff and has_factors and user.has_perm("wallet.view_topuprequest")
+    is_let_in = user.is_staff and has_required_factor(user)
+    return is_let_in and user.has_perm("wallet.view_topuprequest")
 
 
 @login_required
