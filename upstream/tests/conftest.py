@@ -22,7 +22,11 @@ from cryptography.x509.oid import NameOID
 from upstream.client import Client, Timeouts
 
 KEY = "canary+Key/0123456789&abc"
-FAST = Timeouts(connect=0.3, read=0.3, total=0.6)
+# A busy machine may keep a thread waiting for seconds: only a test that waits for a time-out has a
+# short one, and of that kind alone.
+PATIENT = Timeouts(connect=60, read=60, total=120)
+READ_SOON = Timeouts(connect=60, read=0.3, total=120)
+DONE_SOON = Timeouts(connect=60, read=60, total=2)
 
 
 class Peer:
@@ -62,7 +66,7 @@ class Peer:
             self.send(bytes([byte]))
 
     def hang(self) -> None:
-        self.server.stopping.wait(10)
+        self.server.stopping.wait(60)
 
     def reset(self) -> None:
         """Close with RST in place of FIN."""
@@ -149,7 +153,7 @@ class ScriptedServer:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         # The client's leaving is part of many scripts.
         with contextlib.suppress(OSError):
-            sock.settimeout(10)
+            sock.settimeout(60)
             if self.tls is not None:
                 sock = self.tls.wrap_socket(sock, server_side=True)
             script(Peer(sock, self))
@@ -165,7 +169,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def client(server: ScriptedServer) -> Iterator[Client]:
-    with Client(url=server.url, key=KEY, allow_private=True, timeouts=FAST) as speaking:
+    with Client(url=server.url, key=KEY, allow_private=True, timeouts=PATIENT) as speaking:
         yield speaking
 
 
@@ -174,7 +178,7 @@ def make_client(server: ScriptedServer) -> Iterator[Callable[..., Client]]:
     made: list[Client] = []
 
     def make(**options: Any) -> Client:
-        defaults = {"url": server.url, "key": KEY, "allow_private": True, "timeouts": FAST}
+        defaults = {"url": server.url, "key": KEY, "allow_private": True, "timeouts": PATIENT}
         made.append(Client(**{**defaults, **options}))
         return made[-1]
 

@@ -8,7 +8,7 @@ import pytest
 from upstream.addresses import is_allowed, resolve
 from upstream.client import Client
 from upstream.errors import NotSent
-from upstream.tests.conftest import FAST, KEY, ScriptedServer, reply
+from upstream.tests.conftest import KEY, PATIENT, ScriptedServer, reply
 
 PUBLIC = [
     "8.8.8.8",
@@ -109,7 +109,7 @@ def test_a_name_is_looked_up_once_so_that_it_cannot_be_rebound(
     # The second look-up would lead to a port where nobody answers.
     asked = answer_with(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
     url = f"http://provider.example:{server.port}/api/v2"
-    with Client(url=url, key=KEY, allow_private=True, timeouts=FAST) as client:
+    with Client(url=url, key=KEY, allow_private=True, timeouts=PATIENT) as client:
         client.add("1", {}) if action == "add" else client.balance()
     assert asked == ["provider.example"]
     assert f"\r\nHost: provider.example:{server.port}\r\n".encode() in server.requests[0]
@@ -121,7 +121,7 @@ def test_the_next_address_is_tried_when_one_refuses(
     server.answer(reply('{"order":1}'))
     answer_with(monkeypatch, ["127.0.0.2", "127.0.0.1"])
     url = f"http://provider.example:{server.port}/api/v2"
-    with Client(url=url, key=KEY, allow_private=True, timeouts=FAST) as client:
+    with Client(url=url, key=KEY, allow_private=True, timeouts=PATIENT) as client:
         assert client.add("1", {}).order == "1"
     assert server.connections == 1
 
@@ -140,7 +140,7 @@ def test_the_next_address_is_tried_when_one_refuses(
 @pytest.mark.parametrize("action", ["add", "balance"])
 def test_a_provider_at_a_private_address_is_never_connected_to(url: str, action: str) -> None:
     with (
-        Client(url=url, key=KEY, timeouts=FAST) as client,
+        Client(url=url, key=KEY, timeouts=PATIENT) as client,
         pytest.raises(NotSent, match="address not allowed"),
     ):
         client.add("1", {}) if action == "add" else client.balance()

@@ -20,8 +20,10 @@ from upstream.client import Client, Timeouts
 from upstream.errors import Abort, Kind, NotSent, OutcomeUnknown, Rejected, UpstreamError
 from upstream.recognition import Recognition
 from upstream.tests.conftest import (
-    FAST,
+    DONE_SOON,
     KEY,
+    PATIENT,
+    READ_SOON,
     Certificate,
     Peer,
     Script,
@@ -44,7 +46,7 @@ def closed_port() -> int:
 def test_a_refused_connection_is_not_sent() -> None:
     url = f"http://127.0.0.1:{closed_port()}/api/v2"
     with (
-        Client(url=url, key=KEY, allow_private=True, timeouts=FAST) as client,
+        Client(url=url, key=KEY, allow_private=True, timeouts=PATIENT) as client,
         pytest.raises(NotSent, match="connection refused"),
     ):
         client.add("1", ORDER)
@@ -53,7 +55,7 @@ def test_a_refused_connection_is_not_sent() -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "x" * 70 + ".invalid"])
 def test_a_name_that_is_not_found_is_not_sent(host: str) -> None:
     with (
-        Client(url=f"https://{host}/api/v2", key=KEY, timeouts=FAST) as client,
+        Client(url=f"https://{host}/api/v2", key=KEY, timeouts=PATIENT) as client,
         pytest.raises(NotSent, match="name not found"),
     ):
         client.add("1", ORDER)
@@ -66,7 +68,8 @@ def test_a_full_listen_queue_times_out_before_anything_is_sent(make_client: Make
         port = listener.getsockname()[1]
         # A backlog of 0 holds one connection; the next SYN is dropped.
         with socket.create_connection(("127.0.0.1", port)):
-            client = make_client(url=f"http://127.0.0.1:{port}/api/v2")
+            hurried = Timeouts(connect=0.3, read=60, total=120)
+            client = make_client(url=f"http://127.0.0.1:{port}/api/v2", timeouts=hurried)
             with pytest.raises(NotSent, match="time-out"):
                 client.add("1", ORDER)
 
@@ -99,14 +102,13 @@ def test_a_failed_tls_handshake_is_not_sent(
 ) -> None:
     server.answer(script)
     marked: list[bool] = []
-    client = make_client(url=server.url.replace("http:", "https:"))
-    started = time.monotonic()
+    hurried = Timeouts(connect=0.3, read=60, total=0.6)
+    client = make_client(url=server.url.replace("http:", "https:"), timeouts=hurried)
 
     with pytest.raises(NotSent):
         client.add("1", ORDER, before_send=lambda: marked.append(True))
 
     assert not marked
-    assert time.monotonic() - started < 5
 
 
 def test_an_untrusted_certificate_is_not_sent(
@@ -198,8 +200,9 @@ BROKEN_AFTER_READING: dict[str, Script] = {
 
 @pytest.mark.parametrize("fault", BROKEN_AFTER_READING)
 def test_a_broken_answer_to_add_is_unknown_and_asked_for_once(
-    server: ScriptedServer, client: Client, fault: str
+    server: ScriptedServer, make_client: MakeClient, fault: str
 ) -> None:
+    client = make_client(timeouts=READ_SOON if fault == "silent" else PATIENT)
     server.answer(BROKEN_AFTER_READING[fault])
     with pytest.raises(OutcomeUnknown):
         client.add("1", ORDER)
@@ -255,13 +258,14 @@ SLOW: dict[str, Script] = {
 @pytest.mark.parametrize("slow", SLOW)
 @pytest.mark.parametrize("action", ["add", "balance"])
 def test_a_dripping_answer_ends_at_the_deadline(
-    server: ScriptedServer, client: Client, slow: str, action: str
+    server: ScriptedServer, make_client: MakeClient, slow: str, action: str
 ) -> None:
+    client = make_client(timeouts=DONE_SOON)
     server.answer(SLOW[slow])
     started = time.monotonic()
     with pytest.raises(OutcomeUnknown, match="deadline"):
         client.add("1", ORDER) if action == "add" else client.balance()
-    assert time.monotonic() - started >= FAST.total
+    assert time.monotonic() - started >= DONE_SOON.total
 
 
 def test_an_endless_body_is_left_at_the_limit_of_its_kind(
@@ -278,7 +282,7 @@ def test_an_endless_body_is_left_at_the_limit_of_its_kind(
             sent += 65536
 
     server.answer(flood)
-    client = make_client(timeouts=Timeouts(connect=1, read=1, total=5))
+    client = make_client()
     with pytest.raises(OutcomeUnknown, match="too large"):
         client.add("1", ORDER)
     with pytest.raises(OutcomeUnknown, match="too large"):
@@ -359,12 +363,13 @@ def test_an_exception_of_the_hook_goes_through_and_nothing_is_sent(
 
 
 def test_a_hook_that_outlasts_the_deadline_leaves_nothing_sent(
-    server: ScriptedServer, client: Client
+    server: ScriptedServer, make_client: MakeClient
 ) -> None:
+    client = make_client(timeouts=DONE_SOON)
     received: list[bytes] = []
     server.answer(lambda peer: received.append(peer.sock.recv(1)))
     with pytest.raises(NotSent, match="deadline"):
-        client.add("1", ORDER, before_send=lambda: time.sleep(FAST.total + 0.1))
+        client.add("1", ORDER, before_send=lambda: time.sleep(DONE_SOON.total + 0.1))
     assert until(lambda: received) == [b""]
 
 
@@ -472,8 +477,10 @@ LEAKY: list[Script] = [
     "action", ["add", "refill", "cancel", "status", "balance", "services", "services if new"]
 )
 def test_the_key_is_in_nothing_an_error_can_show(
-    server: ScriptedServer, client: Client, script: Script, action: str
+    server: ScriptedServer, make_client: MakeClient, script: Script, action: str
 ) -> None:
+    # A script may hang; whether an answer came or a time-out, the key is in neither.
+    client = make_client(timeouts=READ_SOON)
     server.answer(script)
     calls: dict[str, Callable[[], object]] = {
         "add": lambda: client.add("1", ORDER),
@@ -506,7 +513,7 @@ def shown_by(error: UpstreamError) -> str:
 
 def test_a_connection_that_fails_shows_no_key() -> None:
     url = f"http://127.0.0.1:{closed_port()}/api/v2"
-    client = Client(url=url, key=KEY, allow_private=True, timeouts=FAST)
+    client = Client(url=url, key=KEY, allow_private=True, timeouts=PATIENT)
     for call in (lambda: client.add("1", ORDER), client.balance):
         try:
             call()
@@ -604,7 +611,7 @@ def test_a_large_price_list_is_read_and_a_flood_of_it_is_not_kept(
 
     rows = [{"service": number, "name": "x" * 400} for number in range(1, 7001)]
     server.answer(reply(json.dumps(rows)), flood)
-    client = make_client(timeouts=Timeouts(connect=1, read=1, total=20))
+    client = make_client()
     assert len(client.services().rows) == 7000
     tracemalloc.start()
     with pytest.raises(OutcomeUnknown, match="too large"):

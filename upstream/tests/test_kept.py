@@ -13,8 +13,9 @@ from upstream.client import Client
 from upstream.errors import Abort, NotSent, OutcomeUnknown, Rejected, UpstreamError
 from upstream.kept import Kept, Warm
 from upstream.tests.conftest import (
-    FAST,
+    DONE_SOON,
     KEY,
+    PATIENT,
     Certificate,
     Peer,
     Script,
@@ -258,15 +259,17 @@ def test_an_order_that_is_not_sent_after_all_leaves_no_connection(
 
 
 def test_the_deadline_of_one_order_does_not_end_the_next(
-    server: ScriptedServer, sender: Client
+    server: ScriptedServer, make_client: MakeClient, kept: Kept
 ) -> None:
+    sender = make_client(kept=kept, timeouts=DONE_SOON)
+
     def slowly(peer: Peer) -> None:
         server.stopping.wait(0.1)
         reply(PLACED)(peer)
 
     server.answer(for_ever(slowly))
     begun = time.monotonic()
-    while time.monotonic() - begun < 2 * FAST.total:
+    while time.monotonic() - begun < 1.5 * DONE_SOON.total:
         assert sender.add("1", ORDER).order == "1"
 
     assert server.connections == 1
@@ -293,7 +296,7 @@ def test_one_to_a_private_address_is_for_those_alone_who_may_go_there(
     server.answer(for_ever(reply(PLACED)))
     sender.add("1", ORDER)
     with (
-        Client(url=server.url, key=KEY, timeouts=FAST, kept=kept) as public,
+        Client(url=server.url, key=KEY, timeouts=PATIENT, kept=kept) as public,
         pytest.raises(NotSent, match="address not allowed"),
     ):
         public.add("2", ORDER)
