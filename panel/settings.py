@@ -280,6 +280,7 @@ if ACCOUNT_EMAIL_VERIFICATION not in {"mandatory", "optional", "none"}:
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
 ACCOUNT_SIGNUP_FORM_CLASS = "accounts.signup.TermsForm"
+ACCOUNT_FORMS = {"reset_password_from_key": "accounts.recovery.ResetForm"}
 # The old address and the new one, until the new one is confirmed and made the first.
 ACCOUNT_MAX_EMAIL_ADDRESSES = 2
 # The admin is shut to staff who sign in with a password alone.

@@ -1,6 +1,7 @@
 import datetime as dt
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP
 from django.core import mail
@@ -8,8 +9,9 @@ from django.forms import ModelForm
 from django.test import Client
 from django.utils import timezone
 
+from accounts.keys import create_key
 from accounts.mail import send_due
-from accounts.models import User
+from accounts.models import ApiKey, User
 from wallet.models import Account
 
 PASSWORD = "a-Long-passw0rd"
@@ -53,18 +55,53 @@ def test_a_wrong_password_keeps_the_address_and_says_so(client: Client, customer
     assert f'value="{customer.email}"' in page
 
 
-def test_a_forgotten_password_is_set_anew_by_mail(client: Client, customer: User) -> None:
-    client.post("/accounts/password/reset/", {"email": customer.email})
-
+def reset_password(client: Client, user: User, fresh: str = "an0ther-Long-word") -> str:
+    """Set a new password by the link in a mail; the text of the page that follows."""
+    client.post("/accounts/password/reset/", {"email": user.email})
     send_due()
-    body = str(mail.outbox[0].body)
+    body = str(mail.outbox[-1].body)
     link = next(word for word in body.split() if "/accounts/password/reset/key/" in word)
     page = client.get(link, follow=True)
-    fresh = "an0ther-Long-word"
-    client.post(page.redirect_chain[-1][0], {"password1": fresh, "password2": fresh})
+    form = {"password1": fresh, "password2": fresh}
+    return client.post(page.redirect_chain[-1][0], form, follow=True).content.decode()
+
+
+def test_a_forgotten_password_is_set_anew_by_mail(client: Client, customer: User) -> None:
+    reset_password(client, customer, "an0ther-Long-word")
 
     customer.refresh_from_db()
-    assert customer.check_password(fresh)
+    assert customer.check_password("an0ther-Long-word")
+
+
+def test_who_signed_up_with_the_address_of_another_keeps_no_key_to_the_account(
+    client: Client, db: None
+) -> None:
+    stranger = Client()
+    address = "owner@example.com"
+    stranger.post("/accounts/signup/", {"email": address, "password1": PASSWORD})
+    owner = User.objects.get(email=address)
+    create_key(user=owner, name="left behind")
+    stranger.post("/accounts/email/", {"email": "stranger@example.com", "action_add": ""})
+    assert EmailAddress.objects.filter(email="stranger@example.com").exists()
+
+    text = reset_password(client, owner)
+
+    assert "Your API keys were revoked" in text
+    assert not ApiKey.objects.filter(revoked_at=None).exists()
+    assert not EmailAddress.objects.exclude(email=address).exists()
+    assert stranger.get("/account/").status_code == 302
+
+
+def test_keys_made_since_the_address_was_confirmed_go_on_after_a_forgotten_password(
+    client: Client, customer: User
+) -> None:
+    EmailAddress.objects.create(user=customer, email=customer.email, primary=True, verified=True)
+    create_key(user=customer, name="shop")
+
+    text = reset_password(client, customer)
+
+    assert "revoked" not in text
+    assert ApiKey.objects.filter(revoked_at=None).count() == 1
 
 
 @pytest.mark.parametrize(
