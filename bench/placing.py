@@ -36,6 +36,7 @@ def main() -> None:
     """Report every figure of placing."""
     service = orders_world.service(orders_world.provider())
     customers = orders_world.customers(_CLIENTS)
+    _fill(customers, service)
     _in_process(customers[0], service)
     _lists(customers[1], service)
     if connection.vendor == "postgresql":
@@ -44,12 +45,12 @@ def main() -> None:
     report(Figure("findings of the audit afterwards", len(findings), 1, 0, "findings", 1))
 
 
-def _warm(customer: User, service: Service) -> None:
-    """As many orders as it takes for plans to be kept, made by statistics that a running panel has."""
-    for _ in range(60):
-        _place(customer, service)
+def _fill(customers: list[User], service: Service) -> None:
+    """Orders and statistics such as a running panel has: kept plans are made by them."""
+    for customer in customers:
+        _place_list(customer, service)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
 
 
 def _values() -> dict[str, str]:
@@ -63,7 +64,8 @@ def _place(customer: User, service: Service) -> Order:
 
 
 def _in_process(customer: User, service: Service) -> None:
-    _warm(customer, service)
+    # Until the plans are kept.
+    _repeat(lambda: _place(customer, service), 20)
     with CaptureQueriesContext(connection) as captured:
         _place(customer, service)
     frames = ("BEGIN", "COMMIT")
@@ -84,7 +86,7 @@ def _in_process(customer: User, service: Service) -> None:
     report(figure)
 
 
-def _repeat(action: Callable[[], None], count: int) -> None:
+def _repeat(action: Callable[[], object], count: int) -> None:
     for _ in range(count):
         action()
 
@@ -142,10 +144,14 @@ def _insert(table: str, row: dict[str, object]) -> tuple[str, list[object]]:
     return sql, list(row.values())
 
 
+def _place_list(customer: User, service: Service) -> None:
+    wanted = [Wanted(service.pk, _values()) for _ in range(_LINES)]
+    place_many(customer=customer, wanted=wanted, client_token=uuid.uuid4())
+
+
 def _lists(customer: User, service: Service) -> None:
     def one_list() -> None:
-        wanted = [Wanted(service.pk, _values()) for _ in range(_LINES)]
-        place_many(customer=customer, wanted=wanted, client_token=uuid.uuid4())
+        _place_list(customer, service)
 
     with CaptureQueriesContext(connection) as captured:
         one_list()
