@@ -9,7 +9,7 @@ from orders.errors import NotPossible
 from orders.models import Event, Order
 from orders.timeline import Code, record
 from wallet.models import Account, Entry
-from wallet.services import Movement, lock_account, post, post_many, post_with
+from wallet.services import Movement, lock_account, post, post_at_once, post_many, post_with
 from wallet.together import Pending
 
 # Followed by the order's number: what a charge is known by in the ledger.
@@ -40,6 +40,20 @@ def charge_new(pending: Pending[Order, Event], *, account: Account) -> Entry | N
     return post_with(
         pending,
         account=account,
+        kind=Entry.Kind.CHARGE,
+        amount=-pending.row.charge,
+        reference=_REFERENCE,
+    )
+
+
+def charge_at_once(pending: Pending[Order, Event], *, customer: User) -> Entry | None:
+    """As `charge_new`, in one statement and a transaction of its own.
+
+    None where that can't be, or can't be known to be right: see `wallet.services.post_at_once`.
+    """
+    return post_at_once(
+        pending,
+        user=customer,
         kind=Entry.Kind.CHARGE,
         amount=-pending.row.charge,
         reference=_REFERENCE,

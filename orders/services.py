@@ -33,7 +33,7 @@ from orders.errors import (
 )
 from orders.letters import tell_ended
 from orders.models import Attempt, Event, Order
-from orders.money import charge_new, charge_orders, lock_order, refund_order
+from orders.money import charge_at_once, charge_new, charge_orders, lock_order, refund_order
 from orders.offers import offer, rules_for
 from orders.quotes import Filled, Quote, quote_filled, read_form
 from orders.states import MAY_HAVE_REACHED, OPEN, Dispatch, Outcome, Status
@@ -75,6 +75,8 @@ def place_order(
     # Reckoned before the account is locked: the shorter a lock is held, the more orders it lets by.
     agreed = _agree(form, seen_charge, is_offer=is_offer)
     try:
+        if isinstance(agreed, Quote) and (order := _place_at_once(form, agreed, source)):
+            return order
         with transaction.atomic():
             return _place(form, agreed, lock_account(customer.pk), source)
     except IntegrityError:
@@ -133,6 +135,17 @@ def _agree(form: _Form, seen_charge: Decimal | None, *, is_offer: bool) -> Quote
     return found
 
 
+def _place_at_once(form: _Form, agreed: Quote, source: Order.Source) -> Order | None:
+    """The form's order in one statement, as almost every one can be; None when nothing was written.
+
+    Why it was not is for the account's lock to find out.
+    """
+    pending = _pending(form, agreed, source)
+    if not charge_at_once(pending, customer=form.customer):
+        return None
+    return _announced(pending.row)
+
+
 def _place(form: _Form, agreed: Quote | _Refusal, account: Account, source: Order.Source) -> Order:
     """The form's order: written and paid now, or the one that it has placed before.
 
@@ -143,10 +156,7 @@ def _place(form: _Form, agreed: Quote | _Refusal, account: Account, source: Orde
         pending = _pending(form, agreed, source)
         try:
             if charge_new(pending, account=account):
-                # After the commit: a worker must never look for a row it cannot see yet. Robust: the
-                # order stands, so a broker that is away must not make the customer order again.
-                transaction.on_commit(partial(kick, pending.row.pk), robust=True)
-                return pending.row
+                return _announced(pending.row)
         except (InsufficientFunds, AccountFrozen) as exc:
             refusal = exc
     # A form that was sent before needs neither a price nor money.
@@ -158,6 +168,15 @@ def _place(form: _Form, agreed: Quote | _Refusal, account: Account, source: Orde
         raise refusal
     # The order on the same link ended after it had kept this one from being written.
     return _place(replace(form, allow_duplicate=True), agreed, account, source)
+
+
+def _announced(order: Order) -> Order:
+    """The order, of which a worker is told after the commit: it must never look for a row it can't see.
+
+    Robust: the order stands, so a broker that is away must not make the customer order again.
+    """
+    transaction.on_commit(partial(kick, order.pk), robust=True)
+    return order
 
 
 def _pending(form: _Form, agreed: Quote, source: Order.Source) -> Pending[Order, Event]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import redirect, render
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
@@ -268,7 +268,8 @@ def _submit(request: CustomerRequest) -> HttpResponse:
     if order is None:
         return _shown(request, draft)
     # Its own page says so: a message in a cookie would be shown by whichever page comes next.
-    return redirect(f"{order.get_absolute_url()}?{JUST_PLACED}")
+    # `redirect` would look for a page of that name first.
+    return HttpResponseRedirect(f"{order.get_absolute_url()}?{JUST_PLACED}")
 
 
 def _shown(request: CustomerRequest, draft: Draft) -> HttpResponse:

@@ -1,4 +1,7 @@
-"""Everything that moves money. Only `post_many`, `post` through it, and `post_with` write a balance."""
+"""Everything that moves money.
+
+Only `post_many` (`post` through it), `post_with` and `post_at_once` write a balance.
+"""
 
 import uuid
 from collections.abc import Sequence
@@ -8,7 +11,9 @@ from itertools import accumulate
 from typing import Any
 
 from django.db import transaction
-from django.db.models import BigIntegerField, CharField, Exists, QuerySet
+from django.db.models import BigIntegerField, CharField, Exists, F, QuerySet, Subquery
+from django.db.models.expressions import RawSQL
+from django.db.models.lookups import Exact
 
 from accounts import mail
 from accounts.models import User
@@ -132,6 +137,39 @@ def post_with(
     return entry
 
 
+def post_at_once(
+    pending: Pending[Any, Any], *, user: User, kind: Entry.Kind, amount: Decimal, reference: str
+) -> Entry | None:
+    """As `post_with` of this user's account, as one statement that is a transaction of its own.
+
+    The account is locked while the statement writes, and by nothing that goes to the server and back.
+    None, and nothing written, where that can't be: within a transaction, on a database that knows no
+    such statement, for a customer to be warned of a low balance, when what is pending must not be
+    written, when the account is frozen or holds too little, and when its balance was moved at the
+    same moment. Whoever locks the account then learns which it is.
+    """
+    connection = transaction.get_connection()
+    is_alone = not connection.in_atomic_block and connection.get_autocommit()
+    is_warned = user.low_balance is not None
+    if is_warned or not is_alone or not is_possible(connection):
+        return None
+    _check_amount(amount)
+    entry = Entry(kind=kind, amount=amount, reference=reference)
+    given = {
+        "account_id": "changed.id",
+        "balance_after": "changed.balance",
+        "reference": f"'{reference}' || made.id",
+        "order_number": "made.id",
+    }
+    values = {"user": user.pk, "amount": amount, "least": -amount}
+    answer = _write_at_once.before(pending, entry, given, **values)
+    if answer is None:
+        return None
+    entry.account_id, entry.balance_after = answer[:2]
+    _name(entry, pending.row.pk)
+    return entry
+
+
 def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
     """Write them, unless what is pending isn't; raises AlreadyPosted when only the entry isn't."""
     if not is_possible(transaction.get_connection()):
@@ -217,6 +255,25 @@ _write_one = UpdateAndInsert(Update(_unposted, balance=_BALANCE), _insert)
 _write_new = UpdateAndInsert(Update(_account, balance=_BALANCE), _insert)
 
 
+# Of a row, in PostgreSQL: the number of the transaction that wrote it.
+_VERSION = RawSQL("xmin", (), output_field=BigIntegerField())
+
+
+def _payable() -> QuerySet[Account]:
+    """The account, if it can pay and nobody has moved its balance since the statement began.
+
+    An UPDATE that has waited for another one looks at the row again, but at nothing else: what
+    that one wrote, such as an order on the same link, it doesn't see. So it must not go on then.
+    """
+    mine = Account.objects.filter(user_id=Slot("user", BigIntegerField()))
+    can_pay = mine.filter(frozen_reason="", balance__gte=Slot("least", MoneyField()))
+    return can_pay.filter(Exact(_VERSION, Subquery(mine.values(version=_VERSION))))
+
+
+_NEW_BALANCE = F("balance") + Slot("amount", MoneyField())
+_write_at_once = UpdateAndInsert(Update(_payable, balance=_NEW_BALANCE), _insert)
+
+
 def _warn_when_low(account: Account, balance: Decimal) -> None:
     """Write a mail when the balance falls below the amount that the customer chose."""
     limit = account.user.low_balance
@@ -229,14 +286,18 @@ def _balances(balance: Decimal, amounts: Sequence[Decimal]) -> list[Decimal]:
     if not amounts:
         raise InvalidAmount("nothing to post")
     for amount in amounts:
-        if amount == 0 or abs(amount) > LIMIT or amount != amount.quantize(STEP):
-            raise InvalidAmount(f"{amount} can't be posted")
+        _check_amount(amount)
     balances = list(accumulate(amounts, initial=balance))[1:]
     if min(balances) < 0:
         raise InsufficientFunds(balance=balance, needed=-sum(amounts, ZERO))
     if max(balances) > LIMIT:
         raise InvalidAmount("the balance would grow beyond what can be stored")
     return balances
+
+
+def _check_amount(amount: Decimal) -> None:
+    if amount == 0 or abs(amount) > LIMIT or amount != amount.quantize(STEP):
+        raise InvalidAmount(f"{amount} can't be posted")
 
 
 @transaction.atomic

@@ -49,9 +49,13 @@ class InsertUnless(Generic[M, N]):
         """The INSERT of the first, with what keeps it from being done twice."""
         inserts = self.first.on(connection)
         sql, params = inserts.one(connection, row)
+        guard, more = self.guard(connection, values)
+        return f"{sql} WHERE {guard} {inserts.tail}", [*params, *more]
+
+    def guard(self, connection: Any, values: Mapping[str, Any]) -> Said:
+        """The condition that no queryset finds a row."""
         guard, slots = self._guard.get(connection)
-        sql = f"{sql} WHERE {guard} {inserts.tail}"
-        return sql, [*params, *filled(slots, values, connection)]
+        return guard, filled(slots, values, connection)
 
     def _compile(self, connection: Any) -> Said:
         # Each by itself: joined by OR they would be one search, and no index serves both.
@@ -86,9 +90,17 @@ class Pending(Generic[M, N]):
         self.how.second([self.line])
         return True
 
-    def parts(self, connection: Any) -> Said:
-        """A WITH's parts: `made` has the new row's columns that the database made, or no row."""
-        sql, params = self.how.said(connection, self.row, self.values)
+    def parts(self, connection: Any, source: str = "") -> Said:
+        """A WITH's parts: `made` has the new row's columns that the database made, or no row.
+
+        With a `source` there is one for each of its rows: whoever made those has asked the guard.
+        """
+        if source:
+            inserts = self.how.first.on(connection)
+            sql, params = inserts.one(connection, self.row)
+            sql = f"{sql} FROM {source} {inserts.tail}"
+        else:
+            sql, params = self.how.said(connection, self.row, self.values)
         then, more = self.how.second.on(connection).one(
             connection, self.line, {f"{self.how.naming}_id": "made.id"}
         )
@@ -124,6 +136,36 @@ class UpdateAndInsert(Generic[M]):
         if answer is not None:
             inserts.take(connection, row, answer)
         return answer is not None
+
+    def before(
+        self, pending: Pending[Any, Any], row: M, given: Mapping[str, str], **values: Any
+    ) -> Row | None:
+        """The UPDATE and, if it changed a row, the pending rows and this one: as one statement.
+
+        `given` says in SQL what stands in a column of the new instance, from the columns of `made`
+        and of `changed`, which is the updated row. Those columns are what is returned, in their
+        order; None when nothing was written. Only where it `is_possible`.
+        """
+        connection = connections[DEFAULT_DB_ALIAS]
+        inserts = self._insert.on(connection)
+        update, params = self._update.said(connection, values)
+        guard, more = pending.how.guard(connection, pending.values)
+        parts, rest = pending.parts(connection, source="changed")
+        insert, last = inserts.one(connection, row, given)
+        # The guard stands where it keeps everything from being written.
+        changed = f"{update} AND {guard} RETURNING *"
+        added = f"{insert} FROM made, changed {inserts.tail}"
+        told = f"SELECT {', '.join(given.values())}, added.id, made.* FROM changed, made, added"  # noqa: S608 - our own names
+        sql = f"WITH changed AS ({changed}), {parts}, added AS ({added}) {told}"
+        with kept_cursor(connection) as cursor:
+            cursor.execute(sql, [*params, *more, *rest, *last])
+            answer = cursor.fetchone()
+        if answer is None:
+            return None
+        columns = len(given)
+        inserts.take(connection, row, answer[columns : columns + 1])
+        pending.take(connection, answer[columns + 1 :])
+        return tuple(answer[:columns])
 
     def after(
         self, pending: Pending[Any, Any], row: M, given: Mapping[str, str], **values: Any

@@ -20,6 +20,16 @@ from wallet.models import Account, Entry
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
 
+@pytest.fixture(params=["in one statement", "under the lock"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which an order is written."""
+    if request.param == "under the lock":
+        monkeypatch.setattr(services, "charge_at_once", lambda *_args, **_more: None)
+
+
+both_ways = pytest.mark.usefixtures("way")
+
+
 def place(
     customer: User, service: Service, token: uuid.UUID, number: int = 0, quantity: str = "500"
 ) -> Order:
@@ -31,6 +41,7 @@ def place(
     )
 
 
+@both_ways
 def test_twenty_at_once_buy_what_the_balance_covers(customer: User, service: Service) -> None:
     results = at_once([partial(place, customer, service, uuid.uuid4(), at) for at in range(20)])
 
@@ -44,6 +55,7 @@ def test_without_the_lock_money_appears_from_nowhere(
     customer: User, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twin: the same reads and writes with no lock on the account."""
+    monkeypatch.setattr(services, "charge_at_once", lambda *_args, **_more: None)
     monkeypatch.setattr(
         services, "lock_account", lambda user_id: Account.objects.get(user_id=user_id)
     )
@@ -55,6 +67,7 @@ def test_without_the_lock_money_appears_from_nowhere(
     assert balance_of(customer) != 10 + spent
 
 
+@both_ways
 def test_the_same_form_at_once_is_one_order(customer: User, service: Service) -> None:
     for at in range(5):
         results = at_once([partial(place, customer, service, uuid.UUID(int=at), at)] * 8)
@@ -65,6 +78,7 @@ def test_the_same_form_at_once_is_one_order(customer: User, service: Service) ->
     assert_ledger_adds_up()
 
 
+@both_ways
 def test_one_token_with_two_contents_at_once_is_one_order(customer: User, service: Service) -> None:
     token = uuid.uuid4()
 
@@ -75,6 +89,7 @@ def test_one_token_with_two_contents_at_once_is_one_order(customer: User, servic
     assert balance_of(customer) == 9
 
 
+@both_ways
 def test_the_same_link_at_once_is_asked_about(customer: User, service: Service) -> None:
     results = at_once([partial(place, customer, service, uuid.uuid4()) for _ in range(8)])
 
