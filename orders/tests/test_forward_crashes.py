@@ -19,6 +19,8 @@ from orders.tests.worker import CRASHED, POINTS
 from orders.tests.worlds import assert_sound, expire_lease, make_due, order_of, placed_on
 from upstream.simulator import Simulator
 
+# Seconds that a halted worker had for its request.
+DEADLINE = 4
 Q, U, A = Dispatch.QUEUED, Dispatch.UNKNOWN, Dispatch.ACCEPTED
 
 
@@ -148,6 +150,7 @@ def test_a_worker_halted_after_the_mark_beyond_its_deadline_sends_nothing(
 ) -> None:
     """F08: its own proof that nothing was sent brings the order back, out of unknown too."""
     order = order_of(customer, sold)
+    crew.environment["UPSTREAM_TOTAL_TIMEOUT"] = str(DEADLINE)
     worker = crew.start("forward", str(order.pk), stop_at="after_mark", stop_how="stop")
     wait_until_halted(worker)
     halted = time.monotonic()
@@ -156,7 +159,7 @@ def test_a_worker_halted_after_the_mark_beyond_its_deadline_sends_nothing(
         sweep_here()
         order.refresh_from_db()
         assert order.dispatch == U
-    wait_until(lambda: time.monotonic() > halted + 2.1)
+    wait_until(lambda: time.monotonic() > halted + DEADLINE + 0.1)
 
     assert go_on(worker) == 0
 
@@ -176,13 +179,14 @@ def test_a_halted_worker_leaves_alone_what_staff_settled_meanwhile(
 ) -> None:
     """F08, second half."""
     order = order_of(customer, sold)
+    crew.environment["UPSTREAM_TOTAL_TIMEOUT"] = str(DEADLINE)
     worker = crew.start("forward", str(order.pk), stop_at="after_mark", stop_how="stop")
     wait_until_halted(worker)
     halted = time.monotonic()
     Order.objects.filter(pk=order.pk).update(
         dispatch=A, upstream_id="bound-by-staff", lease_until=None
     )
-    wait_until(lambda: time.monotonic() > halted + 2.1)
+    wait_until(lambda: time.monotonic() > halted + DEADLINE + 0.1)
 
     go_on(worker)
 

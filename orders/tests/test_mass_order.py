@@ -243,6 +243,17 @@ def test_the_page_reckons_first_and_then_places(
     assert balance_of(customer) == Decimal("9.6")
 
 
+def test_a_list_that_is_placed_as_it_was_typed_is_reckoned_once(
+    signed_in: Client, service: Service
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        place(signed_in, text(service, 2), "0.4", uuid.uuid4())
+    reckoned = [each for each in queries if 'FROM "catalog_service"' in each["sql"]]
+
+    assert len(reckoned) == 1
+    assert Order.objects.count() == 2
+
+
 def test_the_same_page_sent_twice_places_once(signed_in: Client, service: Service) -> None:
     lines, token = text(service, 2) + "\nnonsense", uuid.uuid4()
 
