@@ -62,12 +62,15 @@ def mass(request: CustomerRequest) -> HttpResponse:
     seen = seen_charge(request.POST.get("seen_charge"))
     if request.method != "POST" or request.POST.get("action") != "place" or seen is None:
         return render(request, "orders/mass.html", {"mass": _page(request)})
-    placed = _place_every_line(request, seen)
-    if not placed:
-        page = _page(request)
-        placed = _place(request, page, seen)
-        if placed is None:
-            return render(request, "orders/mass.html", {"mass": page})
+    if placed := _place_every_line(request, seen):
+        return _told(request, placed)
+    page = _page(request)
+    if placed := _place(request, page, seen):
+        return _told(request, placed)
+    return render(request, "orders/mass.html", {"mass": page})
+
+
+def _told(request: CustomerRequest, placed: list[Order]) -> HttpResponse:
     text = ngettext(
         "%(count)s order is placed and paid.", "%(count)s orders are placed and paid.", len(placed)
     )
@@ -113,16 +116,16 @@ def _place_every_line(request: CustomerRequest, seen: Decimal) -> list[Order]:
         return []
 
 
-def _place(request: CustomerRequest, page: MassPage, seen: Decimal) -> list[Order] | None:
-    """Place the list; None when it was refused, and then `page` says why and keeps the text."""
+def _place(request: CustomerRequest, page: MassPage, seen: Decimal) -> list[Order]:
+    """Place the list; nothing when it was refused, and then `page` says why and keeps the text."""
     if again := placed_with(request.user.pk, page.token):
         if _placed_before(page, again):
             return again
         _used_up(page)
-        return None
+        return []
     if page.is_blocked or not page.draft.good:
         page.problem = _("Nothing was placed. Correct the lines that are marked.")
-        return None
+        return []
     wanted = [line.wanted for line in page.draft.lines if line.quote and line.wanted]
     try:
         return place_many(
@@ -139,7 +142,7 @@ def _place(request: CustomerRequest, page: MassPage, seen: Decimal) -> list[Orde
         pass  # the sum says how much is missing
     except AccountFrozen:
         page.problem = _("Your wallet is being checked, so it can't pay now. Please contact us.")
-    return None
+    return []
 
 
 def _used_up(page: MassPage) -> None:
