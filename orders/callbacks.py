@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, OuterRef, QuerySet, Subquery, Window
+from django.db.models import Max, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 LATEST_COMMIT = timedelta(minutes=10)
 FIRST_PAUSE = timedelta(seconds=15)
 LONGEST_PAUSE = timedelta(hours=1)
+# A server that fails gets no other message either for a while: by it all others would wait longer.
+LONGEST_QUIET = timedelta(minutes=5)
 GIVE_UP_AFTER = timedelta(days=1)
 KEPT_FOR = timedelta(days=30)
 TIMEOUTS = Timeouts(connect=3, read=5, total=8)
@@ -91,7 +93,7 @@ def set_callback(user: User, url: str) -> Callback:
     check_address(url)
     callback, _made = Callback.objects.update_or_create(
         customer=user,
-        defaults={"url": url, "is_active": True},
+        defaults={"url": url, "is_active": True, "failures": 0, "quiet_until": None},
         create_defaults={"url": url, "secret": new_secret()},
     )
     return callback
@@ -192,7 +194,8 @@ def _is_news(order: Order) -> bool:
 def send_due(now: datetime | None = None) -> int:
     """Send messages that are due, several customers at once; how many arrived.
 
-    Call outside transactions. After a failure, or PATIENCE, the rest of that customer's messages wait.
+    Call outside transactions. After a failure the rest of that customer's messages wait
+    until its server is tried again, and after PATIENCE until the next run.
     """
     now = now or timezone.now()
     rows = list(
@@ -206,15 +209,22 @@ def send_due(now: datetime | None = None) -> int:
         for _callback, group in groupby(rows, key=lambda row: row.callback_id)
     ]
     with ThreadPoolExecutor(_AT_ONCE, "callback") as pool:
-        results = [each for sent in pool.map(_send_all, groups) for each in sent]
-    return sum(_note(each) for each in results)
+        results = list(pool.map(_send_all, groups))
+    for sent in results:
+        _note_server(sent[-1])
+    return sum(_note(each) for sent in results for each in sent)
 
 
 def _next_in_turn(now: datetime) -> list[int]:
     """What is due: the first messages of every customer, however many wait before one's server."""
     due = Delivery.objects.filter(state=Delivery.State.WAITING, next_try_at__lte=now)
     turn = Window(RowNumber(), partition_by="callback_id", order_by=["next_try_at", "pk"])
-    taken = due.filter(callback__is_active=True).annotate(turn=turn).filter(turn__lte=_PER_CALLBACK)
+    is_quiet = Q(callback__quiet_until__gt=now)
+    taken = (
+        due.filter(~is_quiet, callback__is_active=True)
+        .annotate(turn=turn)
+        .filter(turn__lte=_PER_CALLBACK)
+    )
     in_turn = taken.order_by("turn", "next_try_at", "pk").values_list("pk", flat=True)
     return list(in_turn[: _AT_ONCE * _PER_CALLBACK * 5])
 
@@ -262,6 +272,19 @@ def _send(message: _Message) -> Sent:
 
 def _reason(error: Exception) -> str:
     return str(error)[:300]
+
+
+def _note_server(last: Sent) -> None:
+    """Leave a server alone for a while that grows with its failures; one that answers is well again."""
+    callback = last.delivery.callback
+    failures = 0 if last.is_delivered else callback.failures + 1
+    if not failures and not callback.failures:
+        return
+    quiet = min(LONGEST_QUIET, pause(failures))
+    # Unless its customer has named another one meanwhile.
+    Callback.objects.filter(pk=callback.pk, url=callback.url).update(
+        failures=failures, quiet_until=timezone.now() + quiet if failures else None
+    )
 
 
 def _note(sent: Sent) -> bool:

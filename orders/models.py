@@ -713,6 +713,9 @@ class Callback(models.Model):
     url = models.CharField(_("address"), max_length=500)
     secret = EncryptedTextField(editable=False)
     is_active = models.BooleanField(_("active"), default=True)
+    # How often in a row its server has failed, and until when it is left alone because of that.
+    failures = models.IntegerField(_("failures"), default=0, editable=False)
+    quiet_until = models.DateTimeField(_("next try"), null=True, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -261,7 +261,8 @@ def test_newer_news_takes_the_place_of_what_did_not_arrive(
     change(order, Status.COMPLETED)
     listener.status = 200
 
-    callbacks.run()
+    note_changes()
+    send_due(later(minutes=1))
 
     assert listener.news[-1] == (order.pk, "Completed")
     states = Delivery.objects.order_by("pk").values_list("state", flat=True)
@@ -299,6 +300,73 @@ def test_a_dead_address_with_a_backlog_holds_up_no_other_customer(
 
     assert callbacks.run() == 1
     assert listener.news == [(others.pk, "Completed")]
+
+
+def test_a_server_that_fails_is_left_alone_for_a_while_whatever_is_new(
+    callback: Callback, service: Service, listener: Listener
+) -> None:
+    listener.status = 500
+    program = Program(callback.customer)
+    for number in range(3):
+        order = program.order(service.pk, link=f"https://example.com/{number}")
+        change(order, Status.COMPLETED)
+        callbacks.run()
+
+    assert len(listener.bodies) == 1
+    callback.refresh_from_db()
+    assert callback.failures == 1
+    assert send_due(later(seconds=16)) == 0
+    assert len(listener.bodies) == 2
+    callback.refresh_from_db()
+    assert callback.failures == 2
+    assert callback.quiet_until is not None
+    assert 25 < (callback.quiet_until - timezone.now()).total_seconds() <= 30
+
+    listener.status = 200
+    assert send_due(later(minutes=6)) == 3
+    assert Callback.objects.filter(failures=0, quiet_until=None).exists()
+
+
+def test_a_server_is_never_left_alone_for_long(order: Order, listener: Listener) -> None:
+    listener.status = 500
+    change(order, Status.COMPLETED)
+    note_changes()
+    Callback.objects.update(failures=100)
+
+    send_due()
+
+    quiet_until = Callback.objects.get().quiet_until
+    assert quiet_until is not None
+    assert quiet_until - timezone.now() <= callbacks.LONGEST_QUIET
+
+
+def test_another_address_is_tried_at_once(order: Order, listener: Listener) -> None:
+    Callback.objects.update(url="http://127.0.0.1:1/")
+    change(order, Status.COMPLETED)
+    callbacks.run()
+
+    callbacks.set_callback(order.customer, listener.url)
+    Delivery.objects.update(next_try_at=timezone.now())
+
+    assert send_due() == 1
+
+
+def test_what_an_old_address_did_is_not_held_against_another_one(
+    order: Order, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address is changed while the old one is called."""
+    Callback.objects.update(url="http://127.0.0.1:1/")
+    change(order, Status.COMPLETED)
+    note_server = callbacks._note_server
+
+    def changed_meanwhile(last: callbacks.Sent) -> None:
+        callbacks.set_callback(order.customer, listener.url)
+        note_server(last)
+
+    monkeypatch.setattr(callbacks, "_note_server", changed_meanwhile)
+    callbacks.run()
+
+    assert Callback.objects.get().failures == 0
 
 
 def test_a_slow_server_keeps_a_run_no_longer_than_a_dead_one(
@@ -442,6 +510,18 @@ def test_the_page_shows_the_last_answers(page: Client, order: Order, listener: L
     assert "HTTP 500" in shown
     assert "&lt;script&gt;alert(1)" in shown
     assert "<script>alert(1)" not in shown
+
+
+def test_the_page_says_that_the_server_fails(page: Client, order: Order) -> None:
+    Callback.objects.update(failures=1, quiet_until=datetime(2026, 3, 4, 5, 6, tzinfo=UTC))
+    once = page.get("/account/callbacks/").content.decode()
+    Callback.objects.update(failures=3)
+    more = page.get("/account/callbacks/").content.decode()
+
+    assert "Your server has failed once; it is tried again from 4 Mar 2026, 05:06 on." in once
+    assert "Your server has failed 3 times in a row" in more
+    Callback.objects.update(is_active=False)
+    assert "has failed" not in page.get("/account/callbacks/").content.decode()
 
 
 @pytest.mark.parametrize("verb", ["secret", "stop", ""])
