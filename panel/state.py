@@ -17,6 +17,8 @@ from panel.schedule import PeriodicJob
 _LATE_AFTER_PERIODS = 3
 _LATE_AT_LEAST = timedelta(minutes=2)
 _NIGHTLY_LATE = timedelta(hours=26)
+# A run that hangs keeps its lease for as long as its process lives.
+_LONGEST_RUN = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def late_limit(job: PeriodicJob) -> timedelta:
 
 
 def job_ages(now: datetime) -> list[JobAge]:
-    """Every periodic job; one that runs at this moment is 0 old, however long it takes."""
+    """Every periodic job; one that runs at this moment is 0 old, unless it has run for far too long."""
     rows = {job.name: job for job in Job.objects.all()}
     return [_age(job, rows.get(name), now) for name, job in sorted(settings.PERIODIC_JOBS.items())]
 
@@ -68,9 +70,12 @@ def job_ages(now: datetime) -> list[JobAge]:
 def _age(job: PeriodicJob, row: Job | None, now: datetime) -> JobAge:
     if row is None or row.started_at is None:
         return JobAge(job.name, None, late_limit(job), None)
-    runs = row.lease_until is not None and row.lease_until > now
-    age = timedelta(0) if runs else max(timedelta(0), now - row.started_at)
-    return JobAge(job.name, age, late_limit(job), row.succeeded)
+    limit = late_limit(job)
+    age = max(timedelta(0), now - row.started_at)
+    is_running = row.lease_until is not None and row.lease_until > now
+    if is_running and age <= max(_LONGEST_RUN, limit):
+        age = timedelta(0)
+    return JobAge(job.name, age, limit, row.succeeded)
 
 
 def unsent(now: datetime) -> Waiting:

@@ -161,6 +161,29 @@ def test_jobs_that_are_late_or_failed_are_troubles(db: None) -> None:
     assert keys() == {"late:sweep", "failed:check_ledger"}
 
 
+def test_a_job_that_hangs_is_a_trouble_although_it_runs(db: None) -> None:
+    job = Job.objects.create(
+        name="poll_orders", started_at=NOW - 60 * MINUTE, lease_until=NOW + MINUTE, succeeded=True
+    )
+    assert keys() == set()
+
+    job.started_at = NOW - 61 * MINUTE
+    job.save()
+
+    assert keys() == {"late:poll_orders"}
+
+
+def test_a_nightly_job_may_take_a_day(db: None) -> None:
+    Job.objects.create(
+        name="check_ledger",
+        started_at=NOW - timedelta(hours=25),
+        lease_until=NOW + MINUTE,
+        succeeded=True,
+    )
+
+    assert keys() == set()
+
+
 def test_orders_that_wait_too_long_are_troubles(customer: User, service: Service) -> None:
     lost, unsent = order_of(customer, service), order_of(customer, service)
     Order.objects.filter(pk=lost.pk).update(dispatch=Dispatch.UNKNOWN, attempt_no=1)

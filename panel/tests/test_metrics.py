@@ -110,14 +110,17 @@ def test_providers_and_jobs_are_told(client: Client, service: Service) -> None:
     assert ("panel_job_age_seconds", "poll_orders") not in seen
 
 
-def test_a_job_that_runs_for_long_is_not_late(client: Client, db: None) -> None:
+@pytest.mark.parametrize(("minutes", "is_late"), [(59, 0), (24 * 60, 1)])
+def test_a_job_that_runs_for_long_is_not_late_before_it_hangs(
+    client: Client, db: None, minutes: int, is_late: int
+) -> None:
     now = timezone.now()
     Job.objects.create(
         name="sync_catalog",
-        started_at=now - timedelta(days=1),
+        started_at=now - timedelta(minutes=minutes),
         lease_until=now + timedelta(seconds=9),
     )
-    assert read(client)["panel_job_late", "sync_catalog"] == 0
+    assert read(client)["panel_job_late", "sync_catalog"] == is_late
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded"])
