@@ -262,11 +262,18 @@ _VERSION = RawSQL("xmin", (), output_field=BigIntegerField())
 def _payable() -> QuerySet[Account]:
     """The account, if it can pay and nobody has moved its balance since the statement began.
 
+    Nor when its holder is to be warned: they may have asked for that since they were read.
+
     An UPDATE that has waited for another one looks at the row again, but at nothing else: what
     that one wrote, such as an order on the same link, it doesn't see. So it must not go on then.
     """
-    mine = Account.objects.filter(user_id=Slot("user", BigIntegerField()))
-    can_pay = mine.filter(frozen_reason="", balance__gte=Slot("least", MoneyField()))
+    user = Slot("user", BigIntegerField())
+    mine = Account.objects.filter(user_id=user)
+    can_pay = mine.filter(
+        Exists(User.objects.filter(pk=user, low_balance__isnull=True)),
+        frozen_reason="",
+        balance__gte=Slot("least", MoneyField()),
+    )
     return can_pay.filter(Exact(_VERSION, Subquery(mine.values(version=_VERSION))))
 
 

@@ -165,6 +165,16 @@ def test_who_wants_to_be_warned_of_a_low_balance_is(customer: User, service: Ser
     assert Decimal(mail.values["balance"]) == 8
 
 
+def test_who_has_asked_for_that_since_they_were_read_is_too(
+    customer: User, service: Service
+) -> None:
+    User.objects.filter(pk=customer.pk).update(low_balance=Decimal(9))
+
+    place(customer, service)
+
+    assert Mail.objects.filter(user=customer, kind=Kind.LOW_BALANCE).count() == 1
+
+
 @pytest.mark.parametrize("charge", ["0", "0.000000001", "1000000000"])
 def test_an_amount_that_no_ledger_holds_is_refused(
     customer: User, service: Service, charge: str
