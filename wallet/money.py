@@ -1,7 +1,8 @@
 """What money is here: how it is stored, and the one place where it is rounded.
 
 A value has at most 15 digits, because SQLite keeps a decimal as a double and a double keeps 15 digits
-exactly. Sums are made in Python's Decimal under the account's lock; SQL never adds money.
+exactly. Sums are made in Python's Decimal under the account's lock; SQL never adds money, but for the
+one statement that places an order on PostgreSQL, whose `numeric` is as exact.
 """
 
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
