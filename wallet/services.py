@@ -260,9 +260,7 @@ _VERSION = RawSQL("xmin", (), output_field=BigIntegerField())
 
 
 def _payable() -> QuerySet[Account]:
-    """The account, if it can pay and nobody has moved its balance since the statement began.
-
-    Nor when its holder is to be warned: they may have asked for that since they were read.
+    """The account, if it can pay, nobody is to be warned, and its balance is that of the statement's begin.
 
     An UPDATE that has waited for another one looks at the row again, but at nothing else: what
     that one wrote, such as an order on the same link, it doesn't see. So it must not go on then.
@@ -270,6 +268,7 @@ def _payable() -> QuerySet[Account]:
     user = Slot("user", BigIntegerField())
     mine = Account.objects.filter(user_id=user)
     can_pay = mine.filter(
+        # They may have asked for the warning since they were read.
         Exists(User.objects.filter(pk=user, low_balance__isnull=True)),
         frozen_reason="",
         balance__gte=Slot("least", MoneyField()),
