@@ -158,16 +158,10 @@ def post_at_once(
     given = {
         "account_id": "changed.id",
         "balance_after": "changed.balance",
-        "reference": f"'{reference}' || made.id",
-        "order_number": "made.id",
+        **_name_of_made(reference),
     }
     values = {"user": user.pk, "amount": amount, "least": -amount}
-    answer = _write_at_once.before(pending, entry, given, **values)
-    if answer is None:
-        return None
-    entry.account_id, entry.balance_after = answer[:2]
-    _name(entry, pending.row.pk)
-    return entry
+    return entry if _write_at_once.before(pending, entry, given, **values) else None
 
 
 def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
@@ -179,7 +173,7 @@ def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
         if not _write(entry.account_id, [entry]):
             raise AlreadyPosted(f"{entry.kind} {entry.reference} is in the ledger")
         return True
-    given = {"reference": f"'{entry.reference}' || made.id", "order_number": "made.id"}
+    given = _name_of_made(entry.reference)
     is_made, is_paid = _write_new.after(
         pending, entry, given, account=entry.account_id, balance=entry.balance_after
     )
@@ -189,6 +183,11 @@ def _write_both(pending: Pending[Any, Any], entry: Entry) -> bool:
     if not is_paid:
         raise AlreadyPosted(f"account {entry.account_id} is gone")
     return True
+
+
+def _name_of_made(reference: str) -> dict[str, str]:
+    """What `_name` says, in SQL, of the row that the same statement makes."""
+    return {"reference": f"'{reference}' || made.id", "order_number": "made.id"}
 
 
 def _name(entry: Entry, number: int) -> None:

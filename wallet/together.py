@@ -139,12 +139,12 @@ class UpdateAndInsert(Generic[M]):
 
     def before(
         self, pending: Pending[Any, Any], row: M, given: Mapping[str, str], **values: Any
-    ) -> Row | None:
+    ) -> bool:
         """The UPDATE and, if it changed a row, the pending rows and this one: as one statement.
 
         `given` says in SQL what stands in a column of the new instance, from the columns of `made`
-        and of `changed`, which is the updated row. Those columns are what is returned, in their
-        order; None when nothing was written. Only where it `is_possible`.
+        and of `changed`, which is the updated row; the instance is told. False when nothing was
+        written. Only where it `is_possible`.
         """
         connection = connections[DEFAULT_DB_ALIAS]
         inserts = self._insert.on(connection)
@@ -161,11 +161,13 @@ class UpdateAndInsert(Generic[M]):
             cursor.execute(sql, [*params, *more, *rest, *last])
             answer = cursor.fetchone()
         if answer is None:
-            return None
+            return False
         columns = len(given)
+        for name, value in zip(given, answer, strict=False):
+            setattr(row, name, value)
         inserts.take(connection, row, answer[columns : columns + 1])
         pending.take(connection, answer[columns + 1 :])
-        return tuple(answer[:columns])
+        return True
 
     def after(
         self, pending: Pending[Any, Any], row: M, given: Mapping[str, str], **values: Any
