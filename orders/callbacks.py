@@ -280,10 +280,10 @@ def _note_server(last: Sent) -> None:
     failures = 0 if last.is_delivered else callback.failures + 1
     if not failures and not callback.failures:
         return
-    quiet = min(LONGEST_QUIET, pause(failures))
+    quiet_until = timezone.now() + min(LONGEST_QUIET, pause(failures)) if failures else None
     # Unless its customer has named another one meanwhile.
     Callback.objects.filter(pk=callback.pk, url=callback.url).update(
-        failures=failures, quiet_until=timezone.now() + quiet if failures else None
+        failures=failures, quiet_until=quiet_until
     )
 
 

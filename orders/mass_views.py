@@ -102,13 +102,14 @@ def _place_every_line(request: CustomerRequest, seen: Decimal) -> list[Order]:
     Most lists are like that, and `place_many` reckons every line itself. What speaks against it is
     found out for the page.
     """
-    wanted = [line.wanted for line in read_lines(request.POST.get("lines", ""))]
-    if not all(wanted):
+    lines = read_lines(request.POST.get("lines", ""))
+    wanted = [line.wanted for line in lines if line.wanted]
+    if len(wanted) < len(lines):
         return []
     try:
         return place_many(
             customer=request.user,
-            wanted=[each for each in wanted if each],
+            wanted=wanted,
             client_token=token_of(request.POST.get("token")),
             seen_charge=seen,
         )

@@ -68,9 +68,9 @@ def job_ages(now: datetime) -> list[JobAge]:
 
 
 def _age(job: PeriodicJob, row: Job | None, now: datetime) -> JobAge:
-    if row is None or row.started_at is None:
-        return JobAge(job.name, None, late_limit(job), None)
     limit = late_limit(job)
+    if row is None or row.started_at is None:
+        return JobAge(job.name, None, limit, None)
     age = max(timedelta(0), now - row.started_at)
     is_running = row.lease_until is not None and row.lease_until > now
     if is_running and age <= max(_LONGEST_RUN, limit):
