@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -76,7 +77,16 @@ def rotate_key(key: ApiKey) -> NewKey:
 
 def revoke_key(key: ApiKey) -> None:
     """End a key for good."""
-    ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
+    _revoke(ApiKey.objects.filter(pk=key.pk))
+
+
+def revoke_keys(user: User) -> int:
+    """End all keys of this customer for good; returns how many still worked."""
+    return _revoke(ApiKey.objects.filter(user=user))
+
+
+def _revoke(keys: QuerySet[ApiKey]) -> int:
+    return keys.filter(revoked_at=None).update(revoked_at=timezone.now())
 
 
 def clean_networks(text: str) -> str:

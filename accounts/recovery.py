@@ -3,12 +3,13 @@
 import allauth.core.context
 from allauth.account.forms import ResetPasswordKeyForm
 from allauth.account.models import EmailAddress
+from allauth.account.utils import has_verified_email
 from django.contrib import messages
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts.models import ApiKey, User
+from accounts.keys import revoke_keys
+from accounts.models import User
 
 
 class ResetForm(ResetPasswordKeyForm):  # type: ignore[misc]  # allauth carries no types
@@ -35,9 +36,8 @@ def take_back(user: User) -> int:
     to their own, and wait for the owner to set a password and pay in. So a change that waits for
     its link ends with every reset, and keys end where nobody has ever confirmed the address.
     """
-    addresses = EmailAddress.objects.filter(user=user)
-    addresses.filter(verified=False).exclude(email__iexact=user.email).delete()
-    if addresses.filter(email__iexact=user.email, verified=True).exists():
+    waiting = EmailAddress.objects.filter(user=user, verified=False)
+    waiting.exclude(email__iexact=user.email).delete()
+    if has_verified_email(user, user.email):
         return 0
-    living = ApiKey.objects.filter(user=user, revoked_at=None)
-    return living.update(revoked_at=timezone.now())
+    return revoke_keys(user)
