@@ -20,7 +20,7 @@ from orders.models import Event, Order
 from orders.money import charge_at_once
 from orders.services import place_order
 from orders.tests.test_prepared import AWKWARD, stored
-from orders.tests.test_together import pay, pending
+from orders.tests.test_together import each_guard, pay, pending
 from orders.tests.worlds import assert_ledger_adds_up, balance_of
 from wallet import services as wallet_services
 from wallet.errors import AccountFrozen, InsufficientFunds, InvalidAmount
@@ -130,14 +130,13 @@ def test_a_balance_that_is_just_enough_is_spent(customer: User, service: Service
     assert balance_of(customer) == 0
 
 
-@pytest.mark.parametrize("alike", [{"token": 1}, {"link": AWKWARD}])
+@each_guard
 def test_nothing_is_written_where_one_of_the_guards_finds_a_row(
-    customer: User, service: Service, alike: dict[str, Any]
+    customer: User, service: Service, alike: dict[str, Any], other: dict[str, Any]
 ) -> None:
     with transaction.atomic():
         assert pay(customer, pending(customer, service, **alike))
 
-    other = {"token": 1, "link": "another"} if "token" in alike else {"token": 2, **alike}
     assert charge_at_once(pending(customer, service, **other), customer=customer) is None
 
     assert (Order.objects.count(), Event.objects.count()) == (1, 1)

@@ -102,14 +102,22 @@ def test_an_order_its_line_its_charge_and_the_balance_are_written_as_the_orm_wri
     what.row.save()  # and can be written again as any other
 
 
-@pytest.mark.parametrize("alike", [{"token": 1}, {"link": AWKWARD}])
+each_guard = pytest.mark.parametrize(
+    ("alike", "other"),
+    [
+        ({"token": 1}, {"token": 1, "link": "another"}),
+        ({"link": AWKWARD}, {"token": 2, "link": AWKWARD}),
+    ],
+)
+
+
+@each_guard
 def test_nothing_is_written_where_one_of_the_guards_finds_a_row(
-    customer: User, service: Service, alike: dict[str, Any]
+    customer: User, service: Service, alike: dict[str, Any], other: dict[str, Any]
 ) -> None:
     with transaction.atomic():
         assert pay(customer, pending(customer, service, **alike))
 
-    other = {"token": 1, "link": "another"} if "token" in alike else {"token": 2, **alike}
     with transaction.atomic():
         assert pay(customer, pending(customer, service, **other)) is None
         assert not pending(customer, service, **other).write()
